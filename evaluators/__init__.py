@@ -1,0 +1,1 @@
+"""How a tree becomes evidence: stages, sandbox, referee, executors. Imports `evolve.tasks` only, never the population."""

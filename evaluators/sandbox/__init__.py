@@ -1,0 +1,77 @@
+"""Rungs of isolation behind one protocol. The strongest rung that passes its self-test on this machine is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from evolve.tasks.evidence import Cost, Failure
+from evolve.tasks.task import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A host path seen at `target` inside (the same path where empty); read-only unless `writable`."""
+
+    source: str
+    target: str = ""
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run inside.
+
+    argv:    the program and its arguments, or, where `call` is set, unused.
+    tree:    folder with the candidate's files, copied in (the candidate may write to its copy only).
+    cwd:     relative to the tree.
+    stdin:   bytes given on standard input.
+    env:     the whole environment beside PATH, HOME, TMPDIR, LANG.
+    wall:    seconds from the candidate's start; its whole process tree is gone within one second of it.
+    frame:   maximal bytes of one framed message on the result channel (file descriptor named in EVOLVE_CHANNEL);
+             0: no channel is opened.
+    """
+
+    argv: tuple[str, ...]
+    tree: Path
+    cwd: str = "."
+    stdin: bytes = b""
+    env: Mapping[str, str] = field(default_factory=dict)
+    wall: float = 60.0
+    limits: Limits = field(default_factory=Limits)
+    mounts: tuple[Mount, ...] = ()
+    network: tuple[str, ...] = ()
+    frame: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened inside, as seen from outside. Output and exit code are logs, never scores.
+
+    failure: timeout, memory, limit or crash as the sandbox saw it; None for a clean exit 0.
+    frame:   the one message received whole on the channel, or None. Its content is the candidate's claim.
+    """
+
+    code: int | None
+    signal: int | None = None
+    failure: Failure | None = None
+    stdout: str = ""
+    stderr: str = ""
+    cut: int = 0
+    frame: bytes | None = None
+    cost: Cost = field(default_factory=Cost)
+
+
+@runtime_checkable
+class Sandbox(Protocol):
+    """One rung. `label` is shown in every view and event ("jailed", "jailed-user", "confined", ...)."""
+
+    label: str
+
+    def run(self, command: Command) -> Outcome:
+        """Run to the end or to a limit. Raises SandboxError when the rung itself fails or has degraded."""
+        ...
+
+    def close(self) -> None: ...

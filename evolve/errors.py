@@ -1,0 +1,35 @@
+"""The error tree as users meet it; drawn in `evolve.tasks.errors`, where the lowest layer needs it too."""
+
+from evolve.tasks.errors import (
+    AccessError,
+    ArchiveError,
+    BaselineError,
+    EvolveError,
+    InfrastructureError,
+    Interrupted,
+    RepositoryError,
+    SandboxError,
+    SchemaError,
+    TaskError,
+    UsageError,
+)
+
+
+class BudgetSpent(EvolveError):
+    """A reservation does not fit into what is left; the search stops asking, it does not fail."""
+
+
+__all__ = [
+    "AccessError",
+    "ArchiveError",
+    "BaselineError",
+    "BudgetSpent",
+    "EvolveError",
+    "InfrastructureError",
+    "Interrupted",
+    "RepositoryError",
+    "SandboxError",
+    "SchemaError",
+    "TaskError",
+    "UsageError",
+]

@@ -1,0 +1,482 @@
+"""Events: a closed, versioned union. The log of them is the record; every other state is a fold over it.
+
+An event is a git commit on one log ref a writer (population/archive.py) whose message is `encode(event)`. Each kind
+says whether it is *binding*: a reader that does not know a binding kind must not write (it would decide on less than
+the truth); unknown informative kinds are kept and skipped. Adding a kind raises SCHEMA's minor number; changing the
+meaning of one raises the major number, with a migration (docs/schema.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from evolve.population.brief import Brief
+from evolve.tasks.errors import SchemaError
+from evolve.tasks.evidence import Evidence
+from evolve.tasks.records import from_json, to_json
+from evolve.tasks.verdict import Calibration, Verdict
+
+SCHEMA = (1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of the union. `kind` is the name in JSON; `speaks_of` are the commits that become parents in git."""
+
+    kind: ClassVar[str] = ""
+    binding: ClassVar[bool] = True
+
+    def speaks_of(self) -> tuple[str, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOpened:
+    """One task of a run: the base commit in the archive, the task file's text, digests that open its epoch."""
+
+    base: str
+    source: str
+    digest: str
+    bundled: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOpened(Event):
+    """First event of a run. `seed` drives every random stream of the search (never the evaluation's secrets)."""
+
+    kind: ClassVar[str] = "run_opened"
+    run: str
+    tasks: Mapping[str, TaskOpened]
+    seed: int
+    tool: str
+    mutator: str = ""
+    selector: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def speaks_of(self) -> tuple[str, ...]:
+        return tuple(task.base for task in self.tasks.values())
+
+
+@dataclass(frozen=True, slots=True)
+class EpochOpened(Event):
+    """From here on a task's fitness is comparable only with verdicts of this epoch."""
+
+    kind: ClassVar[str] = "epoch_opened"
+    task: str
+    epoch: str
+    task_digest: str
+    evaluator: str
+    hardware: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated(Event):
+    """What `check` found: the noise floor and its warnings; reused by a resume on the same machine and epoch."""
+
+    kind: ClassVar[str] = "calibrated"
+    task: str
+    epoch: str
+    calibration: Calibration
+    seed: str
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Event):
+    kind: ClassVar[str] = "asked"
+    brief: Brief
+
+
+@dataclass(frozen=True, slots=True)
+class Leased(Event):
+    """A brief was handed to an outside mutator (`evolve ask`) until `until` (seconds since the epoch)."""
+
+    kind: ClassVar[str] = "leased"
+    brief: int
+    holder: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Requested(Event):
+    """A request is about to leave, with its reservation (money in US dollars, tokens); durable before it does.
+
+    call:   number of the call within its brief, from 0. digest: hex sha256 of the request, for replay.
+    A request whose answer never came is charged its reservation and marked unknown.
+    """
+
+    kind: ClassVar[str] = "requested"
+    brief: int
+    call: int
+    digest: str
+    model: str
+    money: float | None = None
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Event):
+    """An answer was received; durable before anything is done with it. Its text is artifact `answer-<call>`.
+
+    money: US dollars, None where the model's price is unknown (unknown is never 0).
+    """
+
+    kind: ClassVar[str] = "answered"
+    brief: int
+    call: int
+    model: str
+    outcome: str = "ok"
+    money: float | None = None
+    tokens_in: int = 0
+    tokens_cached: int = 0
+    tokens_out: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Event):
+    """A proposal that made no commit: stillborn, against the edit policy, or known already (`earlier` names it)."""
+
+    kind: ClassVar[str] = "refused"
+    brief: int
+    task: str
+    reason: str
+    why: str = ""
+    earlier: str = ""
+    operator: str = ""
+
+    def speaks_of(self) -> tuple[str, ...]:
+        return (self.earlier,) if self.earlier else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Born(Event):
+    """A proposal became a commit, before anything judged it. `number` is the order of birth within the run.
+
+    shape: hex digest of the normalised syntax tree of the editable files; equal shapes are the same program.
+    """
+
+    kind: ClassVar[str] = "born"
+    brief: int
+    task: str
+    candidate: str
+    tree: str
+    parents: tuple[str, ...]
+    number: int
+    operator: str = ""
+    model: str = ""
+    idea: str = ""
+    island: str = "main"
+    inspired_by: tuple[str, ...] = ()
+    shape: str = ""
+    sketch: str = ""
+
+    def speaks_of(self) -> tuple[str, ...]:
+        return (self.candidate,)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported(Event):
+    """A commit that no brief ordered: a task's seed, or a person's work (`evolve add`)."""
+
+    kind: ClassVar[str] = "imported"
+    task: str
+    candidate: str
+    tree: str
+    parents: tuple[str, ...]
+    number: int
+    source: str
+    idea: str = ""
+    island: str = "main"
+    shape: str = ""
+    sketch: str = ""
+
+    def speaks_of(self) -> tuple[str, ...]:
+        return (self.candidate,)
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    """A job is about to run; durable before it does. The third start without an end makes its candidate INVALID.
+
+    seconds, gpu_seconds: the reservation charged if the end is never seen. secret: commitment to hidden inputs.
+    """
+
+    kind: ClassVar[str] = "started"
+    job: str
+    task: str
+    candidates: tuple[str, ...]
+    stage: str
+    attempt: int = 1
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured(Event):
+    """A job's evidence. `candidates` are the commits whose trees it is about, in the job's order."""
+
+    kind: ClassVar[str] = "measured"
+    job: str
+    task: str
+    candidates: tuple[str, ...]
+    epoch: str
+    evidence: Evidence
+
+    def speaks_of(self) -> tuple[str, ...]:
+        return self.candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Judged(Event):
+    """The verdict on a candidate from all its evidence so far; a later one replaces it."""
+
+    kind: ClassVar[str] = "judged"
+    task: str
+    candidate: str
+    epoch: str
+    verdict: Verdict
+    rules: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted(Event):
+    """A candidate became champion of its task. `gain` in fitness with its lower bound; `tries` since the last."""
+
+    kind: ClassVar[str] = "promoted"
+    task: str
+    candidate: str
+    over: str
+    gain: float | None = None
+    low: float | None = None
+    blocks: int = 0
+    tries: int = 1
+
+    def speaks_of(self) -> tuple[str, ...]:
+        return (self.candidate,)
+
+
+@dataclass(frozen=True, slots=True)
+class GateClosed(Event):
+    """A champion gate ended without a promotion; it counts as a try."""
+
+    kind: ClassVar[str] = "gate_closed"
+    task: str
+    candidate: str
+    over: str
+    gain: float
+    low: float
+    blocks: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended(Event):
+    kind: ClassVar[str] = "suspended"
+    task: str
+    candidate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released(Event):
+    kind: ClassVar[str] = "released"
+    task: str
+    candidate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined(Event):
+    """Out of the search, with the candidate that caused it (a shown cheat quarantines its descendants)."""
+
+    kind: ClassVar[str] = "quarantined"
+    task: str
+    candidate: str
+    reason: str
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned(Event):
+    """A person asked to keep a candidate in the live population (or no longer)."""
+
+    kind: ClassVar[str] = "pinned"
+    task: str
+    candidate: str
+    pinned: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated(Event):
+    """Membership only: a candidate is also a member of `island` from here on."""
+
+    kind: ClassVar[str] = "migrated"
+    task: str
+    candidate: str
+    island: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson(Event):
+    kind: ClassVar[str] = "lesson"
+    task: str
+    text: str
+    evidence: tuple[str, ...] = ()
+    falsified: bool = False
+    expires: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tactic(Event):
+    """A named family of approaches, proposed at a plateau."""
+
+    kind: ClassVar[str] = "tactic"
+    task: str
+    family: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Directive(Event):
+    """A person's word to later briefs (`evolve note`)."""
+
+    kind: ClassVar[str] = "directive"
+    text: str
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetChanged(Event):
+    """New limits of the run; None leaves a limit as it is, a negative number removes it."""
+
+    kind: ClassVar[str] = "budget_changed"
+    evaluations: float | None = None
+    seconds: float | None = None
+    money: float | None = None
+    tokens: float | None = None
+    gpu_seconds: float | None = None
+    by: str = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent(Event):
+    """A cost outside answers and evidence: class "work", "tuning" or "error" (our own failures)."""
+
+    kind: ClassVar[str] = "spent"
+    on: str
+    money: float | None = None
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    evaluations: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused(Event):
+    """A person's steering: "paused" (nothing new starts), "running" again, "stopping" (finish and exit)."""
+
+    kind: ClassVar[str] = "paused"
+    state: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Session(Event):
+    """A process opened or left the run. A run may have many; wall time is their sum."""
+
+    kind: ClassVar[str] = "session"
+    binding: ClassVar[bool] = False
+    state: str
+    host: str = ""
+    pid: int = 0
+    workers: int = 0
+    sandbox: str = ""
+    machine: str = ""
+    seconds: float = 0.0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Control(Event):
+    """The live control's progress (random search beside the run): outside `evaluations` and `log`."""
+
+    kind: ClassVar[str] = "control"
+    binding: ClassVar[bool] = False
+    task: str
+    evaluations: int
+    best: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed(Event):
+    """The run ended for a reason that a resume with the same budget would meet again."""
+
+    kind: ClassVar[str] = "closed"
+    reason: str
+
+
+KINDS: dict[str, type[Event]] = {
+    kind.kind: kind
+    for kind in (
+        RunOpened, EpochOpened, Calibrated, Asked, Leased, Requested, Answered, Refused, Born, Imported, Started,
+        Measured, Judged, Promoted, GateClosed, Suspended, Released, Quarantined, Pinned, Migrated, Lesson, Tactic,
+        Directive, BudgetChanged, Spent, Paused, Session, Control, Closed,
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown(Event):
+    """An informative event of a newer minor schema: kept, skipped by folds."""
+
+    kind: ClassVar[str] = "unknown"
+    binding: ClassVar[bool] = False
+    name: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event in its place: log ref, position in it (from 0), Lamport clock, wall time in seconds, commit id."""
+
+    event: Event
+    log: str
+    position: int
+    clock: int
+    time: float
+    oid: str = ""
+    artifacts: tuple[str, ...] = ()
+
+
+def encode(event: Event, clock: int) -> str:
+    """The commit message of an event: a subject a person can read, a blank line, one line of JSON."""
+    body = {"kind": event.kind, "schema": f"{SCHEMA[0]}.{SCHEMA[1]}", "clock": clock, "binding": event.binding}
+    body["event"] = to_json(event)
+    return f"{event.kind}\n\n{json.dumps(body, sort_keys=True, separators=(',', ':'), ensure_ascii=False, allow_nan=False)}\n"
+
+
+def decode(message: str) -> tuple[Event, int]:
+    """The event and Lamport clock of a log commit's message.
+
+    Raises SchemaError for a newer major schema or an unknown binding kind: the archive may then only be read.
+    """
+    try:
+        body = json.loads(message.split("\n", 2)[2])
+        major = int(body["schema"].split(".")[0])
+        kind, clock, data = body["kind"], int(body["clock"]), body["event"]
+    except (IndexError, KeyError, ValueError, AttributeError) as error:
+        raise SchemaError(f"a log commit holds no event of ours: {message[:80]!r}") from error
+    if major > SCHEMA[0]:
+        raise SchemaError(f"event {kind!r} has schema {body['schema']}, this version reads {SCHEMA[0]}.x; upgrade evolve-search")
+    if kind not in KINDS:
+        if body.get("binding", True):
+            raise SchemaError(f"unknown binding event {kind!r} (schema {body['schema']}); upgrade evolve-search to write here")
+        return Unknown(kind, data), clock
+    return from_json(KINDS[kind], data), clock

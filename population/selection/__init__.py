@@ -1,0 +1,58 @@
+"""Choosing parents. A selector sees a bounded live population and a random stream, nothing else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from evolve.population.brief import Inspiration
+from evolve.population.candidate import Candidate
+
+
+@dataclass(slots=True)
+class Population:
+    """What a selector may see of one task, at one position of the log.
+
+    live:     island -> its bounded live members (eligible candidates), oldest first.
+    champion: the reigning best; seed: the task's first candidate.
+    asked, evaluated: briefs made and first verdicts given so far. left: share of the budget left, 0..1.
+    island_gain: island -> decayed gains, normalised by the global best (docs/search.md).
+    novelty:  commit -> mean distance (0..1) to its nearest live neighbours; 1.0 where unknown.
+    stalled:  evaluations since the champion's last promotion.
+    """
+
+    task: str
+    live: Mapping[str, Sequence[Candidate]]
+    champion: Candidate
+    seed: Candidate
+    asked: int = 0
+    evaluated: int = 0
+    left: float = 1.0
+    island_gain: Mapping[str, float] = field(default_factory=dict)
+    novelty: Mapping[str, float] = field(default_factory=dict)
+    stalled: int = 0
+    directives: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to ask for next: an operator, 1..2 parents (hex ids), the island a child joins, inspirations."""
+
+    operator: str
+    parents: tuple[str, ...]
+    island: str = "main"
+    inspirations: tuple[Inspiration, ...] = ()
+    hint: Mapping[str, object] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Selector(Protocol):
+    """Chooses parents. Deterministic in (population, rng): no clock, no global random state, no state of its own."""
+
+    name: str
+
+    def choose(self, population: Population, operators: Sequence[str], rng: random.Random) -> Choice:
+        """One choice. `operators` are those the run's mutators answer; never empty."""
+        ...

@@ -1,0 +1,1 @@
+"""What is asked, what an answer is worth. Imports nothing else of ours."""
