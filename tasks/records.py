@@ -41,7 +41,7 @@ def from_json(kind: type[T], data: Any) -> T:
     """An instance of dataclass `kind`. Raises ValueError on an unknown key, TypeError on a missing one."""
     if not isinstance(data, Mapping):
         raise ValueError(f"{kind.__name__}: expected an object, not {data!r}")
-    hints = _hints(kind)
+    hints: dict[str, Any] = _hints(typing.cast(Any, kind))
     for key in data:
         if key not in hints:
             raise ValueError(f"{kind.__name__} has no field {key!r}")
@@ -60,9 +60,9 @@ def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
-    return {f.name: hints[f.name] for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return {f.name: hints[f.name] for f in dataclasses.fields(kind)}
 
 
 def _convert(hint: Any, value: Any) -> Any:

@@ -1,0 +1,189 @@
+"""Who descends from whom, what each is worth, who is champion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from evolve.population import events as ev
+from evolve.population.candidate import Candidate, Standing
+from evolve.tasks.verdict import Calibration
+
+
+@dataclass(slots=True)
+class Reign:
+    """One champion's promotion, for the path from base to best."""
+
+    candidate: str
+    over: str
+    gain: float | None
+    low: float | None
+    blocks: int
+    tries: int
+    evaluated: int
+    time: float
+    fitness: float | None
+
+
+@dataclass(slots=True)
+class Lineage:
+    """Candidates by commit (in order of birth), by tree and by shape; champions, epochs and noise floors by task."""
+
+    opened: ev.RunOpened | None = None
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    by_tree: dict[tuple[str, bytes], str] = field(default_factory=dict)
+    by_shape: dict[tuple[str, bytes], str] = field(default_factory=dict)
+    children: dict[str, list[str]] = field(default_factory=dict)
+    measured: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    seeds: dict[str, str] = field(default_factory=dict)
+    champions: dict[str, str] = field(default_factory=dict)
+    reigns: dict[str, list[Reign]] = field(default_factory=dict)
+    epochs: dict[str, ev.EpochOpened] = field(default_factory=dict)
+    calibrations: dict[tuple[str, str], ev.Calibrated] = field(default_factory=dict)
+    evaluated: dict[str, int] = field(default_factory=dict)
+    scored: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    verdict_order: list[str] = field(default_factory=list)
+    control: dict[str, ev.Control] = field(default_factory=dict)
+
+    # ---- questions -----------------------------------------------------------------------------------------------
+
+    def calibration(self, task: str) -> Calibration:
+        """The noise floor of the task's current epoch; an empty one before `check` has run."""
+        epoch = self.epochs.get(task)
+        found = self.calibrations.get((task, epoch.epoch)) if epoch else None
+        return found.calibration if found else Calibration()
+
+    def path_to(self, commit: str) -> list[Candidate]:
+        """First-parent path from the seed to `commit`."""
+        path = []
+        while commit in self.candidates:
+            path.append(self.candidates[commit])
+            parents = self.candidates[commit].parents
+            commit = parents[0] if parents else ""
+        return path[::-1]
+
+    def known_tree(self, task: str, tree: str) -> str | None:
+        return self.by_tree.get((task, bytes.fromhex(tree)))
+
+    def known_shape(self, task: str, shape: str) -> str | None:
+        return self.by_shape.get((task, bytes.fromhex(shape))) if shape else None
+
+    # ---- events --------------------------------------------------------------------------------------------------
+
+    def on_run_opened(self, event: ev.RunOpened, recorded: ev.Recorded) -> None:
+        self.opened = event
+
+    def on_epoch_opened(self, event: ev.EpochOpened, recorded: ev.Recorded) -> None:
+        self.epochs[event.task] = event
+
+    def on_calibrated(self, event: ev.Calibrated, recorded: ev.Recorded) -> None:
+        self.calibrations[(event.task, event.epoch)] = event
+
+    def on_imported(self, event: ev.Imported, recorded: ev.Recorded) -> None:
+        self._add(event, recorded, 0, "import", event.source)
+        self.seeds.setdefault(event.task, event.candidate)
+        if self.seeds[event.task] == event.candidate:
+            self.champions.setdefault(event.task, event.candidate)
+
+    def on_born(self, event: ev.Born, recorded: ev.Recorded) -> None:
+        self._add(event, recorded, event.brief, event.operator, event.model)
+        self.candidates[event.candidate].inspired_by = event.inspired_by
+
+    def _add(self, event: ev.Born | ev.Imported, recorded: ev.Recorded, brief: int, operator: str, model: str) -> None:
+        parents = tuple(self._same(parent) for parent in event.parents)
+        first = self.candidates.get(parents[0]) if parents else None
+        self.candidates[event.candidate] = Candidate(
+            commit=event.candidate,
+            tree=event.tree,
+            parents=parents,
+            task=event.task,
+            number=event.number,
+            brief=brief,
+            operator=operator,
+            model=model,
+            idea=event.idea,
+            island=event.island,
+            depth=first.depth + 1 if first else 0,
+            born=recorded.time,
+        )
+        self.by_tree.setdefault((event.task, bytes.fromhex(event.tree)), event.candidate)
+        if event.shape:
+            self.by_shape.setdefault((event.task, bytes.fromhex(event.shape)), event.candidate)
+        for parent in parents:
+            if parent in self.candidates:
+                self.candidates[parent].children += 1
+                self.children.setdefault(parent, []).append(event.candidate)
+
+    def _same(self, commit: str) -> str:
+        """The string already held for this commit, so that 1e5 candidates do not hold each parent's id twice."""
+        known = self.candidates.get(commit)
+        return known.commit if known else commit
+
+    def on_refused(self, event: ev.Refused, recorded: ev.Recorded) -> None:
+        self.refused[event.reason] = self.refused.get(event.reason, 0) + 1
+
+    def on_measured(self, event: ev.Measured, recorded: ev.Recorded) -> None:
+        for commit in event.candidates:
+            self.measured[commit] = (*self.measured.get(commit, ()), recorded.oid)
+
+    def on_judged(self, event: ev.Judged, recorded: ev.Recorded) -> None:
+        candidate = self.candidates.get(event.candidate)
+        epoch = self.epochs.get(event.task)
+        if candidate is None or (epoch and event.epoch != epoch.epoch):
+            return
+        if candidate.verdict is None:
+            self.evaluated[event.task] = self.evaluated.get(event.task, 0) + 1
+            self.verdict_order.append(candidate.commit)
+            if event.verdict.fitness is not None:
+                self.scored += 1
+            else:
+                kind = event.verdict.kind or event.verdict.status.value
+                self.failures[kind] = self.failures.get(kind, 0) + 1
+        candidate.verdict = event.verdict
+
+    def on_promoted(self, event: ev.Promoted, recorded: ev.Recorded) -> None:
+        self.champions[event.task] = event.candidate
+        candidate = self.candidates[event.candidate]
+        candidate.was_champion = True
+        self.reigns.setdefault(event.task, []).append(
+            Reign(
+                event.candidate,
+                event.over,
+                event.gain,
+                event.low,
+                event.blocks,
+                event.tries,
+                self.evaluated.get(event.task, 0),
+                recorded.time,
+                candidate.fitness,
+            )
+        )
+
+    def on_suspended(self, event: ev.Suspended, recorded: ev.Recorded) -> None:
+        self._stand(event.candidate, Standing.SUSPENDED)
+
+    def on_quarantined(self, event: ev.Quarantined, recorded: ev.Recorded) -> None:
+        self._stand(event.candidate, Standing.QUARANTINED)
+        if self.champions.get(event.task) == event.candidate:
+            self.champions[event.task] = self._last_good(event.task)
+
+    def on_released(self, event: ev.Released, recorded: ev.Recorded) -> None:
+        self._stand(event.candidate, Standing.RELEASED)
+
+    def on_pinned(self, event: ev.Pinned, recorded: ev.Recorded) -> None:
+        if event.candidate in self.candidates:
+            self.candidates[event.candidate].pinned = event.pinned
+
+    def on_control(self, event: ev.Control, recorded: ev.Recorded) -> None:
+        self.control[event.task] = event
+
+    def _stand(self, commit: str, standing: Standing) -> None:
+        if commit in self.candidates:
+            self.candidates[commit].standing = standing
+
+    def _last_good(self, task: str) -> str:
+        for reign in reversed(self.reigns.get(task, [])):
+            if self.candidates[reign.candidate].eligible:
+                return reign.candidate
+        return self.seeds[task]
