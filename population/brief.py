@@ -23,6 +23,7 @@ class Brief:
     number:     from 1 within a run, without holes; names the brief in events and trailers.
     task:       name of the task.
     operator:   what is asked: "improve", "explore", "fix", "crossover", "transplant", "simplify", ... (docs/search.md).
+    mutator:    name of the mutator it is for.
     parents:    hex commit ids; the first is the one the diff is against, a second makes a merge commit.
     seed:       of the mutator's random stream, derived from (run seed, "mutate", number).
     island:     the subpopulation a child is born into.
@@ -36,6 +37,7 @@ class Brief:
     operator: str
     parents: tuple[str, ...]
     seed: int
+    mutator: str = ""
     island: str = "main"
     inspirations: tuple[Inspiration, ...] = ()
     lessons: tuple[str, ...] = ()

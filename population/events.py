@@ -204,6 +204,7 @@ class Started(Event):
     """A job is about to run; durable before it does. The third start without an end makes its candidate INVALID.
 
     seconds, gpu_seconds: the reservation charged if the end is never seen. secret: commitment to hidden inputs.
+    over: the champion a gate's candidate is measured against.
     """
 
     kind: ClassVar[str] = "started"
@@ -215,6 +216,7 @@ class Started(Event):
     seconds: float = 0.0
     gpu_seconds: float = 0.0
     secret: str = ""
+    over: str = ""
 
 
 @dataclass(frozen=True, slots=True)

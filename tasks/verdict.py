@@ -17,6 +17,9 @@ from evolve.tasks.task import Task
 CONFIDENCE = 0.95
 """Two-sided confidence of every interval shown."""
 
+CONFIRM = "confirm"
+"""Name of the champion gate's stage in every evaluator."""
+
 
 class Status(enum.Enum):
     SCORED = "scored"
@@ -96,7 +99,8 @@ def estimate(values: Sequence[float], sigma: float, dof: int) -> Estimate:
 def judge(evidence: Sequence[Evidence], tree: str, task: Task, calibration: Calibration) -> Verdict:
     """The verdict on `tree` from all its evidence, oldest first.
 
-    Order of precedence: a shown cheat, an implausible result or a check that could not run (AUDIT), a failure
+    Samples of stage "confirm" (the champion gate's fresh ones) replace those of the screening, which were selected
+    for being high. Order of precedence: a shown cheat, an implausible result or a check that could not run (AUDIT), a failure
     (INVALID), a broken constraint (INVALID), else SCORED. Evidence without any sample of the tree is INVALID.
     """
     self_reported = any(item.self_reported for item in evidence)
@@ -108,7 +112,8 @@ def judge(evidence: Sequence[Evidence], tree: str, task: Task, calibration: Cali
     for item in evidence:
         if failure := item.failures.get(tree):
             return Verdict(Status.INVALID, stage=item.stage, kind=failure.kind.value, reason=failure.message or failure.kind.value)
-    samples = [sample for item in evidence for sample in item.of(tree)]
+    fresh = [item for item in evidence if item.stage == CONFIRM and item.of(tree)]
+    samples = [sample for item in fresh or evidence for sample in item.of(tree)]
     if not samples:
         stage = evidence[-1].stage if evidence else ""
         return Verdict(Status.INVALID, stage=stage, kind="metric", reason="nothing was measured")

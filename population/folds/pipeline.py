@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from evolve.population import events as ev
 from evolve.population.brief import Brief
 from evolve.tasks.evidence import Evidence
+from evolve.tasks.verdict import CONFIRM
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class Pending:
     """briefs: number -> brief without an outcome. calls: (brief, call) -> commit of its answered event.
     requests: (brief, call) -> digest of a request on record. candidates: commit -> evidence so far, until judged.
     starts: job -> starts without an end. gates: task -> the gate under way. tries: task -> gates since a promotion.
-    waiting: task -> screened candidates that want a gate."""
+    gated: (task, candidate) pairs whose gate against the reigning champion ended without a promotion."""
 
     next_brief: int = 1
     next_number: int = 0
@@ -39,6 +40,7 @@ class Pending:
     starts: dict[str, int] = field(default_factory=dict)
     gates: dict[str, Gate] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
+    gated: set[tuple[str, str]] = field(default_factory=set)
     refused_in_a_row: int = 0
 
     def on_asked(self, event: ev.Asked, recorded: ev.Recorded) -> None:
@@ -77,13 +79,13 @@ class Pending:
     def on_started(self, event: ev.Started, recorded: ev.Recorded) -> None:
         self.starts[event.job] = self.starts.get(event.job, 0) + 1
         gate = self.gates.get(event.task)
-        if event.stage == "confirm" and len(event.candidates) == 2 and (gate is None or gate.candidate != event.candidates[0]):
-            self.gates[event.task] = Gate(event.task, event.candidates[0], event.candidates[1])
+        if event.stage == CONFIRM and (gate is None or gate.candidate != event.candidates[0]):
+            self.gates[event.task] = Gate(event.task, event.candidates[0], event.over)
 
     def on_measured(self, event: ev.Measured, recorded: ev.Recorded) -> None:
         self.starts.pop(event.job, None)
         gate = self.gates.get(event.task)
-        if gate and event.evidence.stage == "confirm" and event.candidates == (gate.candidate, gate.over):
+        if gate and event.evidence.stage == CONFIRM and event.candidates[0] == gate.candidate:
             gate.evidence.append(event.evidence)
         elif event.candidates and event.candidates[0] in self.candidates:
             self.candidates[event.candidates[0]].append(event.evidence)
@@ -94,7 +96,9 @@ class Pending:
     def on_promoted(self, event: ev.Promoted, recorded: ev.Recorded) -> None:
         self.tries[event.task] = 0
         self.gates.pop(event.task, None)
+        self.gated = {pair for pair in self.gated if pair[0] != event.task}
 
     def on_gate_closed(self, event: ev.GateClosed, recorded: ev.Recorded) -> None:
         self.tries[event.task] = event.tries
+        self.gated.add((event.task, event.candidate))
         self.gates.pop(event.task, None)

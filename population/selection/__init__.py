@@ -56,3 +56,24 @@ class Selector(Protocol):
     def choose(self, population: Population, operators: Sequence[str], rng: random.Random) -> Choice:
         """One choice. `operators` are those the run's mutators answer; never empty."""
         ...
+
+
+def load(name: str) -> Selector:
+    """A selector by name: ours, or one registered under the entry point group `evolve.selectors`.
+
+    Raises UsageError naming the known ones.
+    """
+    from importlib.metadata import entry_points
+
+    from evolve.population.selection.baselines import BestOfN, Greedy, Uniform
+    from evolve.population.selection.islands import Islands
+    from evolve.tasks.errors import UsageError
+
+    ours: dict[str, Selector] = {s.name: s for s in (Islands(), Greedy(), BestOfN(), Uniform())}
+    if name in ours:
+        return ours[name]
+    others = {point.name: point for point in entry_points(group="evolve.selectors")}
+    if name in others:
+        found = others[name].load()
+        return found() if isinstance(found, type) else found
+    raise UsageError(f"unknown selector {name!r}; known: {', '.join([*ours, *others])}")

@@ -1,0 +1,138 @@
+"""The default: a few lineages share the budget by their decayed gains; within one, performance x novelty x 1/(1+children).
+
+What each part is for, and what it was measured to be worth, is in docs/search.md.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TypeVar
+
+from evolve.population.brief import Inspiration
+from evolve.population.candidate import Candidate
+from evolve.population.selection import Choice, Population
+
+T = TypeVar("T")
+
+SLOPE = 10.0
+"""Of the performance sigmoid, in units of the median absolute deviation (ShinkaEvolve's weighted sampling)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Islands:
+    """names: the islands. opening: briefs that start independently from the seed. elite: chance that an island's best
+    is the parent. explore: share of briefs spread over all islands alike. cross, other: chances of a crossover, and of
+    a transplant or explore where a mutator answers them. settle: share of the budget after which the leader's island
+    gets all but `explore` of the briefs."""
+
+    name: str = "islands"
+    names: tuple[str, ...] = ("i1", "i2", "i3")
+    opening: int = 9
+    elite: float = 0.6
+    explore: float = 0.15
+    cross: float = 0.05
+    other: float = 0.05
+    settle: float = 0.25
+
+    def choose(self, population: Population, operators: Sequence[str], rng: random.Random) -> Choice:
+        if population.asked < self.opening or not population.live:
+            island = self.names[population.asked % len(self.names)]
+            operator = "explore" if "explore" in operators and population.asked >= len(self.names) else _first(operators)
+            return Choice(operator, (population.seed.commit,), island)
+        island = self._island(population, rng)
+        members = list(population.live.get(island, ())) or [population.seed]
+        parent = self._parent(members, population, rng)
+        operator, second = self._operator(population, operators, parent, rng)
+        inspirations = self._inspirations(population, parent)
+        return Choice(operator, (parent.commit, *second), island, inspirations)
+
+    # ---- parts ---------------------------------------------------------------------------------------------------
+
+    def _island(self, population: Population, rng: random.Random) -> str:
+        live = [name for name in self.names if population.live.get(name)] or [self.names[0]]
+        draw, pick = rng.random(), rng.random()
+        if draw < self.explore or len(live) == 1:
+            return live[int(pick * len(live))]
+        if 1.0 - population.left >= self.settle:
+            return max(live, key=lambda name: (_best(population.live[name]), name))
+        gains = [population.island_gain.get(name, 0.0) for name in live]
+        return _weighted(live, [gain + 0.1 * (max(gains) or 1.0) for gain in gains], pick)
+
+    def _parent(self, members: Sequence[Candidate], population: Population, rng: random.Random) -> Candidate:
+        draw, pick = rng.random(), rng.random()
+        if draw < self.elite:
+            return max(members, key=lambda c: (_fitness(c), -c.number))
+        return _weighted(members, weights(members, population), pick)
+
+    def _operator(
+        self, population: Population, operators: Sequence[str], parent: Candidate, rng: random.Random
+    ) -> tuple[str, tuple[str, ...]]:
+        draw, pick = rng.random(), rng.random()
+        others = [c for name in sorted(population.live) for c in population.live[name] if c.commit != parent.commit]
+        if draw < self.cross and "crossover" in operators and others:
+            return "crossover", (_weighted(others, weights(others, population), pick).commit,)
+        if draw < self.cross + self.other:
+            spare = [op for op in operators if op in ("transplant", "explore", "simplify")]
+            if spare:
+                operator = spare[int(pick * len(spare))]
+                if operator != "transplant":
+                    return operator, ()
+                if others:
+                    return operator, (others[int(rng.random() * len(others))].commit,)
+        return _first(operators), ()
+
+    def _inspirations(self, population: Population, parent: Candidate) -> tuple[Inspiration, ...]:
+        """The best of another family: the fittest live member of the other islands that is not an ancestor's twin."""
+        others = [
+            max(members, key=lambda c: (_fitness(c), -c.number))
+            for name, members in sorted(population.live.items())
+            if members and name != parent.island
+        ]
+        others = [c for c in others if c.commit != parent.commit and c.commit != population.seed.commit]
+        if not others:
+            return ()
+        best = max(others, key=lambda c: (_fitness(c), -c.number))
+        return (Inspiration(best.commit, f"best of island {best.island}"),)
+
+
+def weights(members: Sequence[Candidate], population: Population) -> list[float]:
+    """performance x novelty x 1/(1 + children) for each member; performance = sigmoid(10 (f - median) / MAD)."""
+    values = [_fitness(c) for c in members]
+    centre = median(values)
+    scale = max(median(abs(v - centre) for v in values), 1e-9 * max(abs(centre), 1.0))
+    return [
+        _sigmoid(SLOPE * (value - centre) / scale) * (0.1 + population.novelty.get(c.commit, 1.0)) / (1 + c.children)
+        for c, value in zip(members, values, strict=True)
+    ]
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+
+
+def _fitness(candidate: Candidate) -> float:
+    return candidate.fitness if candidate.fitness is not None else -math.inf
+
+
+def _best(members: Sequence[Candidate]) -> float:
+    return max((_fitness(c) for c in members), default=-math.inf)
+
+
+def _first(operators: Sequence[str]) -> str:
+    return "improve" if "improve" in operators else operators[0]
+
+
+def _weighted(items: Sequence[T], chances: Sequence[float], pick: float) -> T:
+    total = math.fsum(chances)
+    if total <= 0 or not math.isfinite(total):
+        return items[int(pick * len(items))]
+    point = pick * total
+    for item, chance in zip(items, chances, strict=True):
+        point -= chance
+        if point < 0:
+            return item
+    return items[-1]
