@@ -220,6 +220,16 @@ class Started(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled(Event):
+    """A job was ended by us before its end (a stop): it is charged `seconds` and does not count as a start."""
+
+    kind: ClassVar[str] = "cancelled"
+    job: str
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Measured(Event):
     """A job's evidence. `candidates` are the commits whose trees it is about, in the job's order."""
 
@@ -428,7 +438,7 @@ KINDS: dict[str, type[Event]] = {
     kind.kind: kind
     for kind in (
         RunOpened, EpochOpened, Calibrated, Asked, Leased, Requested, Answered, Refused, Born, Imported, Started,
-        Measured, Judged, Promoted, GateClosed, Suspended, Released, Quarantined, Pinned, Migrated, Lesson, Tactic,
+        Cancelled, Measured, Judged, Promoted, GateClosed, Suspended, Released, Quarantined, Pinned, Migrated, Lesson, Tactic,
         Directive, BudgetChanged, Spent, Paused, Session, Control, Closed,
     )
 }  # fmt: skip

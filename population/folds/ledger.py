@@ -111,6 +111,11 @@ class Ledger:
         self.evaluator_cpu += event.evidence.cost.cpu
         self.gpu_seconds += event.evidence.cost.gpu
 
+    def on_cancelled(self, event: ev.Cancelled, recorded: ev.Recorded) -> None:
+        self.open_jobs.pop(event.job, None)
+        self.evaluator_wall += event.seconds
+        self.gpu_seconds += event.gpu_seconds
+
     def on_judged(self, event: ev.Judged, recorded: ev.Recorded) -> None:
         commit = bytes.fromhex(event.candidate)
         if commit not in self._judged:

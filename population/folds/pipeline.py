@@ -82,6 +82,13 @@ class Pending:
         if event.stage == CONFIRM and (gate is None or gate.candidate != event.candidates[0]):
             self.gates[event.task] = Gate(event.task, event.candidates[0], event.over)
 
+    def on_cancelled(self, event: ev.Cancelled, recorded: ev.Recorded) -> None:
+        left = self.starts.get(event.job, 1) - 1
+        if left > 0:
+            self.starts[event.job] = left
+        else:
+            self.starts.pop(event.job, None)
+
     def on_measured(self, event: ev.Measured, recorded: ev.Recorded) -> None:
         self.starts.pop(event.job, None)
         gate = self.gates.get(event.task)

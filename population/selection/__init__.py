@@ -75,5 +75,6 @@ def load(name: str) -> Selector:
     others = {point.name: point for point in entry_points(group="evolve.selectors")}
     if name in others:
         found = others[name].load()
-        return found() if isinstance(found, type) else found
+        chosen: Selector = found() if isinstance(found, type) else found
+        return chosen
     raise UsageError(f"unknown selector {name!r}; known: {', '.join([*ours, *others])}")

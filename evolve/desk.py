@@ -1,0 +1,117 @@
+"""What a mutator works from, for one brief: read-only texts, and a recorded line to the outside."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+from evolve.errors import BudgetSpent
+from evolve.mutators import Reply
+from evolve.population import events as ev
+from evolve.population.brief import Brief
+from evolve.population.candidate import Candidate
+from evolve.search import Search
+from evolve.tasks.evidence import Artifact, Evidence, bounded
+
+REQUEST_CAP = 1 << 20
+"""Bytes of a request or an answer kept in the archive."""
+
+
+class Books(Protocol):
+    """What the desk needs of the archive beyond the search."""
+
+    def file(self, tree: str, path: str) -> bytes | None: ...
+    def merge_base(self, ours: str, theirs: str) -> str | None: ...
+    def artifact(self, oid: str, name: str) -> bytes | None: ...
+    def event(self, oid: str) -> ev.Event: ...
+
+
+class RunDesk:
+    """The `Desk` of one brief (see `evolve.mutators.Desk` for the contract)."""
+
+    def __init__(self, search: Search, books: Books, brief: Brief, durable: Callable[[], Awaitable[None]]) -> None:
+        self.search, self.books, self.brief, self._durable = search, books, brief, durable
+        self.task = search.grounds[brief.task].task
+        self._call = 0
+
+    def files(self, commit: str) -> Mapping[str, bytes]:
+        return self.search.files_of(self.task, self.candidate(commit))
+
+    def read(self, commit: str, path: str) -> bytes | None:
+        return self.books.file(self.candidate(commit).tree, path)
+
+    def candidate(self, commit: str) -> Candidate:
+        return self.search.state.candidates[commit]
+
+    def evidence(self, commit: str) -> tuple[Evidence, ...]:
+        return tuple(self.search.evidence(commit))
+
+    def children(self, commit: str) -> tuple[Candidate, ...]:
+        lineage = self.search.state.lineage
+        born = (lineage.candidates[child] for child in lineage.children.get(commit, ()))
+        return tuple(child for child in born if child.parents[0] == commit)
+
+    def merge_base(self, ours: str, theirs: str) -> str | None:
+        return self.books.merge_base(ours, theirs)
+
+    # ---- the recorded line ---------------------------------------------------------------------------------------
+
+    async def call(
+        self,
+        request: bytes,
+        send: Callable[[bytes], Awaitable[Reply]],
+        *,
+        model: str,
+        money: float | None = None,
+        tokens: int = 0,
+    ) -> Reply:
+        digest = hashlib.sha256(request).hexdigest()
+        if (reply := self._recorded(digest, model)) is not None:
+            return reply
+        self._reserve(money, tokens)
+        number, self._call = self._call, self._call + 1
+        kept = bounded(f"request-{number}", request.decode("utf-8", "replace"), REQUEST_CAP)
+        self.search.append(ev.Requested(self.brief.number, number, digest, model, money, tokens), [kept])
+        await self._durable()
+        began = time.monotonic()
+        reply = await send(request)
+        self.search.append(
+            ev.Answered(
+                self.brief.number, number, model, reply.outcome, reply.money, reply.tokens_in, reply.tokens_cached,
+                reply.tokens_out, time.monotonic() - began,
+            ),
+            [Artifact(f"answer-{number}", reply.body.decode("utf-8", "replace"))],
+        )  # fmt: skip
+        await self._durable()
+        return reply
+
+    def _recorded(self, digest: str, model: str) -> Reply | None:
+        """The answer on record to this very request; closes requests whose answer never came (charged in full)."""
+        pending = self.search.state.pending
+        while (key := (self.brief.number, self._call)) in pending.requests:
+            oid = pending.calls.get(key)
+            if oid is None:
+                lost = self.search.state.ledger.open_requests.get(key)
+                self.search.append(
+                    ev.Answered(
+                        *key, model, "lost", lost.money if lost else None, tokens_in=lost.tokens if lost else 0
+                    )
+                )
+            elif pending.requests[key] == digest:
+                event, body = self.books.event(oid), self.books.artifact(oid, f"answer-{self._call}")
+                if isinstance(event, ev.Answered) and event.outcome != "lost" and body is not None:
+                    self._call += 1
+                    return Reply(
+                        body, event.outcome, event.money, event.tokens_in, event.tokens_cached, event.tokens_out
+                    )
+            self._call += 1
+        return None
+
+    def _reserve(self, money: float | None, tokens: int) -> None:
+        ledger = self.search.state.ledger
+        if (money or 0.0) > ledger.left("money"):
+            raise BudgetSpent(f"a request may cost {money:.4f} dollars and {ledger.left('money'):.4f} are left")
+        if tokens > ledger.left("tokens"):
+            raise BudgetSpent(f"a request may take {tokens} tokens and {ledger.left('tokens'):.0f} are left")

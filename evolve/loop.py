@@ -1,0 +1,250 @@
+"""The loop. Read `evolve` first; everything else here is the plumbing between it and slow or failing things."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from evolve.errors import BudgetSpent
+from evolve.evaluators.evaluator import Executor, Job
+from evolve.mutators import Desk, Mutator
+from evolve.population.brief import Brief, Proposal
+from evolve.tasks.errors import InfrastructureError
+from evolve.tasks.evidence import Evidence
+
+if TYPE_CHECKING:
+    from evolve.search import Search, Unfinished
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalSlotFree:
+    mutator: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    brief: Brief
+    proposal: Proposal
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    job: Job
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    job: Job
+    error: InfrastructureError
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing happened for a moment: time to look at the clock and at what people said."""
+
+
+Done = ProposalSlotFree | Answered | Measured | Broke | Tick
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """evaluations at a time; proposals at a time of each mutator that waits on something outside."""
+
+    evaluations: int = 1
+    proposals: int = 1
+
+
+class Watcher(Protocol):
+    """Sees each thing that got done, after the search has dealt with it (progress, publishing, steering)."""
+
+    async def __call__(self, done: Done) -> None: ...
+
+
+async def evolve(search: Search, work: Pipeline, watch: Watcher) -> None:
+    """Search until the budget is spent. Nothing is decided here: `search` chooses and remembers, the mutators behind
+    `work` write, its executor measures. Each step is on record before the next begins, so a crash costs the work in
+    flight and no more."""
+    async with work:
+        work.resume(search.unfinished())  # briefs unanswered, jobs unfinished, a gate under way
+        async for done in work:  # whichever finishes first
+            match done:
+                case ProposalSlotFree(mutator):
+                    if search.wants_more():
+                        work.propose(search.ask(mutator))
+                case Answered(brief, proposal):
+                    if job := search.accept(brief, proposal):  # a commit and its first stage; or a recorded refusal
+                        work.measure(job)
+                case Measured(job, evidence):  # once a stage
+                    for job in search.tell(job, evidence):  # the next stage, a champion gate; usually nothing
+                        work.measure(job)
+                case Broke(job, error):  # our failure, not the candidate's
+                    if again := search.broke(job, error):
+                        work.measure(again)
+            await watch(done)
+
+
+class Pipeline:
+    """Proposals and evaluations under way, in separate slots. Iterating yields what finished, oldest first; it ends
+    when nothing is under way, no slot is wanted and `stay` is false."""
+
+    def __init__(
+        self,
+        mutators: Mapping[str, Mutator],
+        desk: Callable[[Brief], Desk],
+        executor: Executor,
+        slots: Slots,
+        *,
+        start: Callable[[Job], None],
+        cancelled: Callable[[Job, float], None],
+        durable: Callable[[], Awaitable[None]],
+        stay: Callable[[], bool],
+        tick: float = 0.25,
+    ) -> None:
+        """start: puts a job's start on record; cancelled: its clean end after so many seconds; durable: returns once everything on record is on disk; stay: whether
+        to keep ticking though nothing is under way; tick: seconds."""
+        self._mutators, self._desk, self._executor, self._slots = mutators, desk, executor, slots
+        self._start, self._cancelled, self._durable = start, cancelled, durable
+        self._stay, self._tick = stay, tick
+        self._done: deque[Done] = deque()
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._proposing = dict.fromkeys(mutators, 0)
+        self._queued = 0
+        self._running = 0
+        self._declined: set[str] = set()
+        self._offered: str | None = None
+        self._free = asyncio.Semaphore(slots.evaluations)
+        self._fatal: BaseException | None = None
+
+    # ---- what the loop says --------------------------------------------------------------------------------------
+
+    def resume(self, rest: Unfinished) -> None:
+        for brief in rest.briefs:
+            self.propose(brief)
+        for job in rest.jobs:
+            self.measure(job)
+
+    def propose(self, brief: Brief) -> None:
+        self._offered = None
+        name = brief.mutator if brief.mutator in self._mutators else next(iter(self._mutators))
+        self._proposing[name] += 1
+        self._spawn(self._propose(name, brief))
+
+    def measure(self, job: Job) -> None:
+        self._queued += 1
+        self._spawn(self._measure(job))
+
+    def drain(self) -> None:
+        """Take no further proposal slot; what is under way ends in its own time."""
+        self._declined = set(self._mutators)
+
+    # ---- what it waits for ---------------------------------------------------------------------------------------
+
+    async def _propose(self, name: str, brief: Brief) -> None:
+        mutator = self._mutators[name]
+        try:
+            proposal = await mutator.propose(brief, self._desk(brief))
+        except BudgetSpent as error:
+            proposal = Proposal(stillborn=f"budget: {error}")
+        finally:
+            self._proposing[name] -= 1
+        self._report(Answered(brief, proposal))
+
+    async def _measure(self, job: Job) -> None:
+        async with self._free:
+            self._queued -= 1
+            self._running += 1
+            try:
+                self._start(job)
+                await self._durable()
+                self._report(Measured(job, await self._run(job)))
+            except InfrastructureError as error:
+                self._report(Broke(job, error))
+            finally:
+                self._running -= 1
+
+    async def _run(self, job: Job) -> Evidence:
+        began = time.monotonic()
+        try:
+            handle = await self._executor.start(job)
+            try:
+                return await handle.result()
+            except asyncio.CancelledError:
+                handle.kill()
+                raise
+        except asyncio.CancelledError:
+            self._cancelled(job, time.monotonic() - began)
+            raise
+
+    def _report(self, done: Done) -> None:
+        self._done.append(done)
+        self._wake.set()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._fatal = error
+        self._wake.set()
+
+    # ---- what is done --------------------------------------------------------------------------------------------
+
+    def _slot(self) -> str | None:
+        """A mutator that may propose now: its own slots allow it and evaluations are not waiting in line already."""
+        backlog = self._queued + self._running + sum(isinstance(done, Answered) for done in self._done)
+        for name, mutator in self._mutators.items():
+            if name in self._declined:
+                continue
+            if mutator.latency:
+                if self._proposing[name] < self._slots.proposals and self._queued < 2 * self._slots.evaluations + 2:
+                    return name
+            elif self._proposing[name] == 0 and backlog < self._slots.evaluations + (self._slots.evaluations > 1):
+                return name
+        return None
+
+    async def __aiter__(self) -> AsyncIterator[Done]:
+        while True:
+            if self._fatal:
+                raise self._fatal
+            if self._offered is not None:  # the last offer led to no proposal
+                self._declined.add(self._offered)
+                self._offered = None
+            if self._done:
+                done = self._done.popleft()
+            elif name := self._slot():
+                self._offered = name
+                yield ProposalSlotFree(name)
+                continue
+            elif self._tasks or self._stay():
+                done = await self._wait()
+            else:
+                return
+            self._declined.clear()
+            yield done
+
+    async def _wait(self) -> Done:
+        """The next thing done, or a Tick after a moment without any."""
+        self._wake.clear()
+        try:
+            await asyncio.wait_for(self._wake.wait(), self._tick)
+        except TimeoutError:
+            return Tick()
+        return self._done.popleft() if self._done else Tick()
+
+    async def __aenter__(self) -> Pipeline:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

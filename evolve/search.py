@@ -1,0 +1,446 @@
+"""The search: chooses, remembers, decides. It never measures, never writes code and never waits.
+
+Every decision is an event first; the state it decides on is the fold of those events. So a resume is a replay, and
+each brief is a pure function of the log up to the positions it names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from evolve.evaluators.evaluator import Job, Stage
+from evolve.gate import Gatekeeper
+from evolve.population import events as ev
+from evolve.population.brief import Brief, Proposal
+from evolve.population.candidate import Candidate
+from evolve.population.folds import RunState
+from evolve.population.novelty import SketchIndex, shape, sketch
+from evolve.population.selection import Population, Selector
+from evolve.tasks.errors import EvolveError, InfrastructureError
+from evolve.tasks.evidence import Artifact, Evidence, Failure, FailureKind
+from evolve.tasks.policy import check_edit
+from evolve.tasks.task import Task
+from evolve.tasks.verdict import CONFIRM, Verdict, judge
+
+MOST_STARTS = 3
+"""A job started this often without an end took the machine down: its candidate is INVALID."""
+
+BREAKER = 5
+"""Failures of our own in a row that stop the run."""
+
+MOST_REFUSALS = 2000
+"""Refused proposals in a row after which a mutator has nothing new to say."""
+
+
+class Record(Protocol):
+    """What the search needs of the archive's writer."""
+
+    def append(self, event: ev.Event, artifacts: Sequence[Artifact] = ()) -> ev.Recorded: ...
+
+
+class Objects(Protocol):
+    """What the search needs of the archive's object store (population/git.py)."""
+
+    def edit(self, tree: str, files: Mapping[str, bytes | None]) -> str: ...
+    def commit(self, tree: str, parents: Sequence[str], message: str, when: float) -> str: ...
+    def files(self, tree: str, match: Callable[[str], bool] | None = None) -> dict[str, bytes]: ...
+    def modes(self, tree: str) -> Mapping[str, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """One task of a run, as fixed when the run was opened. `stages` end with the one whose samples make the fitness."""
+
+    task: Task
+    base: str
+    base_tree: str
+    stages: tuple[Stage, ...]
+    epoch: str
+    task_digest: str
+    evaluator: str
+
+
+@dataclass(slots=True)
+class Unfinished:
+    """What a resume goes on with."""
+
+    briefs: list[Brief] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+
+
+def stream(seed: int, purpose: str, number: int) -> random.Random:
+    """The random stream of (run seed, purpose, number); the same on every machine and Python."""
+    return random.Random(stream_seed(seed, purpose, number))
+
+
+def stream_seed(seed: int, purpose: str, number: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}/{number}".encode()).digest()[:8], "big")
+
+
+class Search:
+    """Chooses and remembers; see `evolve.loop.evolve` for the order in which its methods are called."""
+
+    def __init__(
+        self,
+        record: Record,
+        objects: Objects,
+        state: RunState,
+        grounds: Mapping[str, Ground],
+        selector: Selector,
+        operators: Mapping[str, Sequence[str]],
+        *,
+        evidence: Callable[[str], list[Evidence]],
+        dates: Callable[[], float],
+        timer: Callable[[], float],
+    ) -> None:
+        """operators: mutator name -> the operators it answers. evidence: commit -> all its evidence, oldest first.
+        dates: seconds since the epoch for commits. timer: a monotonic clock in seconds for the wall-time budget."""
+        self.record, self.objects, self.state, self.grounds = record, objects, state, grounds
+        self.selector, self.operators, self.evidence = selector, operators, evidence
+        self.dates, self.timer = dates, timer
+        opened = state.lineage.opened
+        if opened is None:
+            raise EvolveError("the run has no run_opened event; open it with evolve.api.open_run")
+        self.seed = opened.seed
+        self.gates = Gatekeeper(self)
+        self._files: dict[str, dict[str, bytes]] = {}
+        self._novelty: dict[str, tuple[object, dict[str, float]]] = {}
+        self._errors_in_a_row = 0
+        self._session_start = timer()
+        self._session_base = state.ledger.seconds()
+        self.stop_reason = ""
+
+    # ---- whether to go on ----------------------------------------------------------------------------------------
+
+    def wants_more(self) -> bool:
+        """Whether another brief fits: not paused or stopping, and every budget allows it with what is under way."""
+        if self.state.ledger.state != "running" or self.stop_reason:
+            return False
+        if self.state.pending.refused_in_a_row >= MOST_REFUSALS:
+            self.stop_reason = f"{MOST_REFUSALS} proposals in a row were refused: the mutators have nothing new"
+            return False
+        return not self.spent()
+
+    def spent(self) -> str:
+        """Why no further brief fits, or an empty string."""
+        ledger, pending = self.state.ledger, self.state.pending
+        under_way = len(pending.briefs) + len(pending.candidates)
+        if ledger.left("evaluations") - under_way < 1:
+            return "evaluations"
+        if "seconds" in ledger.limits and self.seconds() >= ledger.limits["seconds"]:
+            return "seconds"
+        for what in ("money", "tokens", "gpu_seconds"):
+            if ledger.left(what) <= 0:
+                return what
+        return ""
+
+    def seconds(self) -> float:
+        """Wall seconds of the run, earlier processes included."""
+        return self._session_base + self.timer() - self._session_start
+
+    def waiting(self) -> bool:
+        """Whether the loop must stay open though nothing is under way (a person paused it)."""
+        return self.state.ledger.state == "paused" and not self.stop_reason and not self.spent()
+
+    # ---- ask -----------------------------------------------------------------------------------------------------
+
+    def ask(self, mutator: str) -> Brief:
+        """The next order for `mutator`, on record before it is returned."""
+        number = self.state.pending.next_brief
+        rng = stream(self.seed, "ask", number)
+        ground = self._next_task(rng)
+        population = self.population(ground.task.name)
+        choice = self.selector.choose(population, self.operators[mutator], rng)
+        brief = Brief(
+            number=number,
+            task=ground.task.name,
+            operator=choice.operator,
+            parents=choice.parents,
+            seed=stream_seed(self.seed, "mutate", number),
+            mutator=mutator,
+            island=choice.island,
+            inspirations=choice.inspirations,
+            directives=self.state.memory.words_for(ground.task.name),
+            saw=dict(self.state.seen),
+            hint=choice.hint,
+        )
+        self.append(ev.Asked(brief))
+        return brief
+
+    def _next_task(self, rng: random.Random) -> Ground:
+        """With several tasks: the one whose champion gained most lately for what it cost, never starving any."""
+        names = sorted(self.grounds)
+        if len(names) == 1:
+            return self.grounds[names[0]]
+        counts = [self.state.lineage.evaluated.get(name, 0) for name in names]
+        fewest = min(counts)
+        fresh = [name for name, count in zip(names, counts, strict=True) if count <= fewest + 2]
+        if rng.random() < 0.5 or fewest < 4:
+            return self.grounds[fresh[int(rng.random() * len(fresh))]]
+        gains = [max((i.gain for i in self.state.live.islands.get(n, {}).values()), default=0.0) + 1e-3 for n in names]
+        point = rng.random() * sum(gains)
+        for name, gain in zip(names, gains, strict=True):
+            point -= gain
+            if point < 0:
+                return self.grounds[name]
+        return self.grounds[names[-1]]
+
+    def population(self, task: str) -> Population:
+        """What a selector may see now: a pure function of the folded log."""
+        state = self.state
+        islands = state.live.islands.get(task, {})
+        live = {name: state.live.members(task, name) for name in sorted(islands) if islands[name].members}
+        champion = state.champion(task)
+        seed = state.candidates[state.lineage.seeds[task]]
+        return Population(
+            task=task,
+            live=live,
+            champion=champion or seed,
+            seed=seed,
+            asked=state.pending.next_brief - 1,
+            evaluated=state.lineage.evaluated.get(task, 0),
+            left=self._share_left(),
+            island_gain={name: island.gain for name, island in islands.items()},
+            novelty=self._novelty_of(task, live),
+            stalled=state.live.stalled.get(task, 0),
+            directives=state.memory.words_for(task),
+        )
+
+    def _share_left(self) -> float:
+        """Share of the budget left, from the log alone, so that a replay sees the same. Evaluations where they are
+        limited (two runs of one seed then agree), else whichever limit is nearest."""
+        ledger = self.state.ledger
+        if limit := ledger.limits.get("evaluations"):
+            return max(ledger.left("evaluations"), 0.0) / limit
+        return ledger.share_left()
+
+    def _novelty_of(self, task: str, live: Mapping[str, Sequence[Candidate]]) -> dict[str, float]:
+        members = tuple(dict.fromkeys(c.commit for group in live.values() for c in group))
+        known = self._novelty.get(task)
+        if known and known[0] == members:
+            return known[1]
+        index = SketchIndex()
+        sketches = {commit: self.state.live.sketches.get(commit, "") for commit in members}
+        for commit, text in sketches.items():
+            if text:
+                index.add(commit, text)
+        novelty = {}
+        for commit, text in sketches.items():
+            near = [distance for key, distance in index.nearest(text, 4) if key != commit] if text else []
+            novelty[commit] = sum(near) / len(near) if near else 1.0
+        self._novelty[task] = (members, novelty)
+        return novelty
+
+    # ---- accept --------------------------------------------------------------------------------------------------
+
+    def accept(self, brief: Brief, proposal: Proposal) -> Job | None:
+        """A commit and its first job; or a recorded refusal and None."""
+        ground = self.grounds[brief.task]
+        parents = proposal.parents or brief.parents[:1]
+        operator = proposal.operator or brief.operator
+        if proposal.stillborn:
+            return self._refuse(brief, "stillborn", proposal, proposal.stillborn)
+        parent = self.state.candidates[parents[0]]
+        before = self.objects.modes(parent.tree)
+        if why := check_edit(ground.task, before, proposal.files):
+            return self._refuse(brief, "policy", proposal, why)
+        tree = self.objects.edit(parent.tree, proposal.files)
+        if tree == parent.tree:
+            return self._refuse(brief, "no-op", proposal, "the edit changes nothing", parent.commit)
+        if earlier := self.state.lineage.known_tree(brief.task, tree):
+            return self._refuse(brief, "duplicate", proposal, "this very tree is known", earlier)
+        files = self._edited(ground.task, parent, proposal.files)
+        form = shape(files)
+        if earlier := self.state.lineage.known_shape(brief.task, form):
+            return self._refuse(brief, "duplicate", proposal, "the same program but for layout and comments", earlier)
+        number = self.state.pending.next_number
+        message = self._message(brief, proposal, operator)
+        commit = self.objects.commit(tree, parents, message, self.dates())
+        self._remember_files(commit, files)
+        self.append(
+            ev.Born(
+                brief=brief.number,
+                task=brief.task,
+                candidate=commit,
+                tree=tree,
+                parents=tuple(parents),
+                number=number,
+                operator=operator,
+                model=proposal.model,
+                idea=proposal.idea,
+                island=brief.island,
+                inspired_by=tuple(i.candidate for i in brief.inspirations),
+                shape=form,
+                sketch=sketch(files),
+            ),
+            proposal.artifacts,
+        )
+        return self._job(ground, number, tree, ground.stages[0], 0)
+
+    def _refuse(self, brief: Brief, reason: str, proposal: Proposal, why: str, earlier: str = "") -> Job | None:
+        operator = proposal.operator or brief.operator
+        self.append(ev.Refused(brief.number, brief.task, reason, why[:500], earlier, operator), proposal.artifacts)
+        return None
+
+    def _message(self, brief: Brief, proposal: Proposal, operator: str) -> str:
+        idea = " ".join(proposal.idea.split())[:200] or operator
+        opened = self.state.lineage.opened
+        lines = [
+            idea,
+            "",
+            f"Evolve-Run: {opened.run if opened else ''}",
+            f"Evolve-Task: {brief.task}",
+            f"Evolve-Brief: {brief.number}",
+            f"Evolve-Operator: {operator}",
+        ]
+        if proposal.model:
+            lines.append(f"Evolve-Model: {proposal.model}")
+        lines += [f"Inspired-by: {i.candidate} {i.why}" for i in brief.inspirations]
+        return "\n".join(lines) + "\n"
+
+    def _edited(self, task: Task, parent: Candidate, edits: Mapping[str, bytes | None]) -> dict[str, bytes]:
+        files = dict(self.files_of(task, parent))
+        for path, content in edits.items():
+            if content is None:
+                files.pop(path, None)
+            else:
+                files[path] = content
+        return files
+
+    def files_of(self, task: Task, candidate: Candidate) -> dict[str, bytes]:
+        """Editable files of a candidate, from a bounded cache."""
+        if candidate.commit not in self._files:
+            self._remember_files(candidate.commit, self.objects.files(candidate.tree, task.may_edit))
+        return self._files[candidate.commit]
+
+    def _remember_files(self, commit: str, files: dict[str, bytes]) -> None:
+        self._files[commit] = files
+        while len(self._files) > 256:
+            self._files.pop(next(iter(self._files)))
+
+    # ---- start, tell ---------------------------------------------------------------------------------------------
+
+    def _job(self, ground: Ground, number: int, tree: str, stage: Stage, repeat: int) -> Job:
+        job = f"{number}/{stage.name}/{repeat}"
+        attempt = self.state.pending.starts.get(job, 0) + 1
+        return Job(job, ground.task.name, (tree,), stage.name, stage.blocks, attempt=attempt)
+
+    def start(self, job: Job) -> None:
+        """Put a job's start on record, with its reservation; durable before it runs (the loop waits for it)."""
+        ground = self.grounds[job.task]
+        stage = next(s for s in (*ground.stages, ground.stages[-1]) if s.name == job.stage or job.stage == CONFIRM)
+        gate = self.state.pending.gates.get(job.task)
+        candidates = tuple(self.state.lineage.by_tree[(job.task, bytes.fromhex(tree))] for tree in job.trees)
+        seconds = ground.stages[-1].seconds * job.blocks * len(job.trees) if job.stage == CONFIRM else stage.seconds * job.blocks
+        over = ""
+        if job.stage == CONFIRM:
+            over = gate.over if gate and gate.candidate == candidates[0] else self.state.lineage.champions[job.task]
+        self.append(
+            ev.Started(
+                job.id, job.task, candidates, job.stage, job.attempt, seconds, seconds * ground.task.evaluate.gpus, over=over
+            )
+        )
+
+    def cancelled(self, job: Job, seconds: float) -> None:
+        """We ended a job ourselves: charged what it ran, and not held against its candidate."""
+        gpus = self.grounds[job.task].task.evaluate.gpus
+        self.append(ev.Cancelled(job.id, seconds, seconds * gpus))
+
+    def tell(self, job: Job, evidence: Evidence) -> list[Job]:
+        """Record evidence and decide what it calls for: the next stage, a verdict, a champion gate; usually nothing."""
+        self._errors_in_a_row = 0
+        ground = self.grounds[job.task]
+        candidates = tuple(self.state.lineage.by_tree[(job.task, bytes.fromhex(tree))] for tree in job.trees)
+        self.append(ev.Measured(job.id, job.task, candidates, ground.epoch, evidence), evidence.artifacts)
+        if job.stage == CONFIRM:
+            return self.gates.told(ground, candidates[0])
+        follow = self._follow(ground, candidates[0])
+        return [follow] if follow else self.gates.next(ground)
+
+    def _follow(self, ground: Ground, commit: str) -> Job | None:
+        """The candidate's next stage; None once its verdict is given (which this does)."""
+        candidate = self.state.candidates[commit]
+        gathered = self.state.pending.candidates.get(commit, [])
+        failed = any(candidate.tree in item.failures or _stopped(item, candidate.tree) for item in gathered)
+        done = {item.stage for item in gathered}
+        for stage in ground.stages:
+            if stage.name not in done and not failed:
+                return self._job(ground, candidate.number, candidate.tree, stage, 0)
+        self.give_verdict(ground, candidate, gathered)
+        return None
+
+    def give_verdict(self, ground: Ground, candidate: Candidate, evidence: Sequence[Evidence]) -> Verdict:
+        """Judge and record; nothing is recorded where the verdict is the one already known."""
+        verdict = judge(evidence, candidate.tree, ground.task, self.state.lineage.calibration(ground.task.name))
+        if verdict != candidate.verdict:
+            self.append(ev.Judged(ground.task.name, candidate.commit, ground.epoch, verdict))
+        return verdict
+
+    def broke(self, job: Job, error: InfrastructureError) -> Job | None:
+        """Our own failure: counted apart, tried again; the third start without an end ends the candidate instead.
+
+        Raises InfrastructureError once BREAKER failures came in a row: the run stops with its reason.
+        """
+        self._errors_in_a_row += 1
+        self.append(ev.Spent("error", why=str(error)[:500]))
+        starts = self.state.pending.starts.get(job.id, 0)
+        if self._errors_in_a_row >= BREAKER:
+            raise InfrastructureError(
+                f"{BREAKER} evaluations in a row failed for reasons of our own; the last: {error}. "
+                "Nothing is lost: the same command resumes once the cause is gone"
+            ) from error
+        if starts >= MOST_STARTS:
+            self._give_up(job)
+            return None
+        return Job(job.id, job.task, job.trees, job.stage, job.blocks, job.first_block, starts + 1)
+
+    def _give_up(self, job: Job) -> None:
+        """Record that a job never came to an end; its candidate is INVALID, not its rivals in the job."""
+        ground = self.grounds[job.task]
+        tree = job.trees[0]
+        commit = self.state.lineage.by_tree[(job.task, bytes.fromhex(tree))]
+        why = Failure(FailureKind.HOST, f"started {MOST_STARTS} times without an end: it takes the machine down")
+        evidence = Evidence(job.id, job.trees, ground.task_digest, ground.evaluator, "", job.stage, failures={tree: why})
+        self.append(ev.Measured(job.id, job.task, (commit,), ground.epoch, evidence))
+        if job.stage == CONFIRM:
+            self.gates.told(ground, commit)
+        else:
+            self.give_verdict(ground, self.state.candidates[commit], self.state.pending.candidates.get(commit, []))
+
+    # ---- resume --------------------------------------------------------------------------------------------------
+
+    def unfinished(self) -> Unfinished:
+        """Briefs without an outcome, candidates without a verdict, gates under way. Stages with evidence are kept."""
+        rest = Unfinished(briefs=[b for _, b in sorted(self.state.pending.briefs.items())])
+        for commit in list(self.state.pending.candidates):
+            candidate = self.state.candidates[commit]
+            ground = self.grounds.get(candidate.task)
+            if ground is None:
+                continue
+            follow = self._follow(ground, commit)
+            if follow and follow.attempt > MOST_STARTS:
+                self._give_up(follow)
+            elif follow:
+                rest.jobs.append(follow)
+        for ground in self.grounds.values():
+            rest.jobs += self.gates.resume(ground)
+        return rest
+
+    def adopt(self, recorded: Sequence[ev.Recorded]) -> None:
+        """Fold what other processes wrote (a person's word, an outside mutator's answer)."""
+        for item in recorded:
+            self.state.apply(item)
+
+    def append(self, event: ev.Event, artifacts: Sequence[Artifact] = ()) -> ev.Recorded:
+        recorded = self.record.append(event, artifacts)
+        self.state.apply(recorded)
+        return recorded
+
+
+def _stopped(evidence: Evidence, tree: str) -> bool:
+    """Whether an integrity check already ended it, so that no dearer stage is paid for."""
+    return any(check.outcome.value != "passed" and check.tree in ("", tree) for check in evidence.checks)
