@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from evolve.evaluators.evaluator import Executor, Job
@@ -33,10 +33,18 @@ class Control:
     """Random search on one task. `evaluations` and `best` (fitness) are live; `curve` is (evaluations, best)."""
 
     def __init__(
-        self, search: Search, store: Store, ground: Ground, draw: Draw, executor: Executor, stop: Callable[[], bool]
+        self,
+        search: Search,
+        store: Store,
+        ground: Ground,
+        draw: Draw,
+        executor: Executor,
+        *,
+        stop: Callable[[], bool],
+        durable: Callable[[], Awaitable[None]],
     ) -> None:
         self.search, self.store, self.ground, self.draw = search, store, ground, draw
-        self.executor, self.stop = executor, stop
+        self.executor, self.stop, self.durable = executor, stop, durable
         done = search.state.lineage.control.get(ground.task.name)
         self.started = self.evaluations = done.evaluations if done else 0
         self.best: float | None = done.best if done else None
@@ -76,7 +84,7 @@ class Control:
         if not files or check_edit(self.ground.task, self.store.modes(seed.tree), files):
             return None
         tree = self.store.edit(seed.tree, files)
-        await asyncio.to_thread(self.store.flush)
+        await self.durable()
         evidence = []
         for stage in self.ground.stages:
             job = Job(f"control-{number}/{stage.name}/0", self.ground.task.name, (tree,), stage.name, stage.blocks)
