@@ -1,0 +1,291 @@
+"""One process's work on a run: joins search, mutators, executor and archive, and minds what comes from outside
+(signals, a person's word, the clock, publishing)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from evolve import mutators as mutator_registry
+from evolve.check import Checker, Report
+from evolve.control import Control
+from evolve.desk import RunDesk
+from evolve.errors import EvolveError
+from evolve.evaluators.evaluator import Executor, Job
+from evolve.loop import Done, Measured, Pipeline, Slots, Tick, evolve
+from evolve.mutators import Mutator
+from evolve.opening import Opened, fixed_dates
+from evolve.population import events as ev
+from evolve.population import selection
+from evolve.population.candidate import Candidate
+from evolve.population.selection import Selector
+from evolve.search import Search
+from evolve.tasks.evidence import Evidence
+
+PUBLISH_EVERY = 5.0
+"""Seconds between two publications of branches while a run goes on."""
+
+POLL_EVERY = 0.5
+"""Seconds between two looks at what other processes wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a session ended. `reason`: "evaluations", "seconds", ... (a budget), "stopped", "interrupted",
+    "terminated", or why the search gave up. `best` by task; `control` fitness and evaluations by task."""
+
+    run: str
+    reason: str
+    best: Mapping[str, Candidate]
+    evaluations: int
+    seconds: float
+    control: Mapping[str, tuple[int, float | None]] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        return {"interrupted": 130, "terminated": 75, "stopped": 0}.get(self.reason, 0)
+
+
+class Session:
+    """Everything of one process. Build it with `evolve.api`; `run()` searches until a budget is spent or it is stopped."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        executor: Executor,
+        *,
+        mutators: Mapping[str, Mutator] | None = None,
+        selector: Selector | None = None,
+        progress: Callable[[Session], None] | None = None,
+    ) -> None:
+        self.opened, self.executor, self.progress = opened, executor, progress
+        settings = opened.settings
+        self.mutators = dict(mutators or {m.name: m for m in mutator_registry.load(settings.mutators)})
+        self.selector = selector or selection.load(settings.selector)
+        self.state, self.writer, self.store = opened.state, opened.writer, opened.archive.store
+        dates = fixed_dates().__next__ if settings.fixed_dates else time.time
+        self.search = Search(
+            self.writer, self.store, self.state, opened.grounds, self.selector,
+            {name: tuple(m.operators) for name, m in self.mutators.items()},
+            evidence=self.evidence, dates=dates, timer=time.monotonic,
+        )  # fmt: skip
+        self.reports: dict[str, Report] = {}
+        self.controls: dict[str, Control] = {}
+        self.began = time.monotonic()
+        self._published: dict[str, str] = {}
+        self._last_publish = self._last_poll = 0.0
+        self._signals = 0
+        self._main: asyncio.Task[object] | None = None
+        self._champions: dict[str, str] = {}
+        self._control_done = False
+
+    # ---- the whole of it -----------------------------------------------------------------------------------------
+
+    async def run(self) -> Result:
+        """Check each task that has no noise floor yet, then search. Raises BaselineError, InfrastructureError."""
+        self._main = asyncio.current_task()
+        with self._signal_handlers():
+            self._open_session()
+            try:
+                await self.check()
+                await self._search()
+            except asyncio.CancelledError:
+                if not self._signals:
+                    raise
+            except EvolveError as error:
+                self._close_session(str(error))
+                raise
+            finally:
+                await asyncio.shield(self.executor.close())
+        return self._finish()
+
+    async def check(self) -> None:
+        """The noise floor of every task that has none on this epoch and machine."""
+        for name, ground in self.opened.grounds.items():
+            known = self.state.lineage.calibrations.get((name, ground.epoch))
+            if known and known.calibration.machine == self.opened.sites[name].machine:
+                continue
+            checker = Checker(self.search, self.store, ground, self.executor, self.writer.durable)
+            self.reports[name] = await checker.run(self.opened.sites[name].machine)
+
+    async def _search(self) -> None:
+        pipeline = Pipeline(
+            self.mutators,
+            lambda brief: RunDesk(self.search, self._books(), brief, self.writer.durable),
+            self.executor,
+            Slots(self.opened.settings.workers, self.opened.settings.proposals),
+            start=self._start,
+            cancelled=self.search.cancelled,
+            durable=self.writer.durable,
+            stay=self.search.waiting,
+        )
+        controls = self._start_controls()
+        try:
+            await evolve(self.search, pipeline, self._watch)
+            self._control_done = True
+            await asyncio.gather(*controls)
+        finally:
+            self._control_done = True
+            for task in controls:
+                task.cancel()
+            await asyncio.gather(*controls, return_exceptions=True)
+
+    def _start(self, job: Job) -> None:
+        self.search.start(job)
+
+    def _start_controls(self) -> list[asyncio.Task[None]]:
+        if not self.opened.settings.control:
+            return []
+        from evolve.mutators.random_search import draw
+
+        tasks = []
+        for name, ground in self.opened.grounds.items():
+            control = Control(
+                self.search, self.store, ground, draw, self.executor,
+                stop=lambda: self._control_done, durable=self.writer.durable,
+            )  # fmt: skip
+            self.controls[name] = control
+            tasks.append(asyncio.create_task(control.run(self.opened.settings.workers)))
+        return tasks
+
+    # ---- what happens beside the search --------------------------------------------------------------------------
+
+    async def _watch(self, done: Done) -> None:
+        now = time.monotonic()
+        if now - self._last_poll >= POLL_EVERY:
+            self._last_poll = now
+            self.search.adopt(self.writer.poll())
+            if self.state.ledger.state == "stopping":
+                self.search.stop_reason = self.search.stop_reason or "stopped"
+        if isinstance(done, Measured):
+            self._announce()
+            if now - self._last_publish >= PUBLISH_EVERY:
+                await self.publish()
+        if self.progress and isinstance(done, Measured | Tick):
+            self.progress(self)
+
+    def _announce(self) -> None:
+        """Run the `--on champion` commands of a new champion."""
+        for task, commit in self.state.lineage.champions.items():
+            if self._champions.get(task) != commit:
+                known = task in self._champions
+                self._champions[task] = commit
+                if known:
+                    self._hook("champion", task, commit)
+
+    def _hook(self, event: str, task: str, commit: str) -> None:
+        candidate = self.state.candidates.get(commit)
+        facts = {
+            "EVOLVE_EVENT": event,
+            "EVOLVE_RUN": self.opened.run,
+            "EVOLVE_TASK": task,
+            "EVOLVE_COMMIT": commit,
+            "EVOLVE_FITNESS": repr(candidate.fitness) if candidate else "",
+        }
+        for wanted, command in self.opened.settings.hooks:
+            if wanted == event:  # the user's own command, with the user's rights, not waited for
+                subprocess.Popen(command, shell=True, env={**os.environ, **facts}, stdin=subprocess.DEVNULL)
+
+    async def publish(self) -> None:
+        """Branches in the user's repository, where they changed."""
+        self._last_publish = time.monotonic()
+        if not self.opened.settings.publish or self._published == self.state.lineage.champions:
+            return
+        self._published = dict(self.state.lineage.champions)
+        await self.writer.durable()
+        await asyncio.to_thread(self.opened.archive.publish, self.state, prefix=self.opened.settings.prefix)
+
+    # ---- signals -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _signal_handlers(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        taken = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, self._signalled, number)
+                taken.append(number)
+            except (ValueError, NotImplementedError, RuntimeError):  # not the main thread: the embedder's business
+                continue
+        try:
+            yield
+        finally:
+            for number in taken:
+                loop.remove_signal_handler(number)
+
+    def _signalled(self, number: int) -> None:
+        """Ctrl-C once: finish what runs; twice, or SIGTERM: now. Nothing recorded is lost either way."""
+        self._signals += 1
+        self.search.stop_reason = "terminated" if number == signal.SIGTERM else "interrupted"
+        if (self._signals > 1 or number == signal.SIGTERM) and self._main:
+            self._main.cancel()
+
+    # ---- records -------------------------------------------------------------------------------------------------
+
+    def evidence(self, commit: str) -> list[Evidence]:
+        """All evidence of a candidate, oldest first, read back from the log."""
+        found = []
+        for oid in self.state.lineage.measured.get(commit, ()):
+            event = self.opened.archive.event(oid)
+            if isinstance(event, ev.Measured):
+                found.append(event.evidence)
+        return found
+
+    def _books(self) -> _Books:
+        return _Books(self.opened)
+
+    def _open_session(self) -> None:
+        site = next(iter(self.opened.sites.values()))
+        self.search.append(
+            ev.Session("open", socket.gethostname(), os.getpid(), self.opened.settings.workers, machine=site.machine)
+        )
+
+    def _close_session(self, why: str) -> None:
+        self.search.append(ev.Session("closed", seconds=time.monotonic() - self.began, why=why))
+        self.writer.flush()
+
+    def reason(self) -> str:
+        return self.search.stop_reason or self.search.spent() or "finished"
+
+    def _finish(self) -> Result:
+        reason = self.reason()
+        if reason in ("evaluations", "seconds", "money", "tokens", "gpu_seconds"):
+            self.search.append(ev.Closed(reason))
+        self._close_session(reason)
+        if self.opened.settings.publish:
+            self.opened.archive.publish(self.state, prefix=self.opened.settings.prefix)
+        best = {name: champion for name in self.opened.grounds if (champion := self.state.champion(name))}
+        for task, champion in best.items():
+            self._hook("finished", task, champion.commit)
+        control = {name: (c.evaluations, c.best) for name, c in self.controls.items()}
+        self.writer.close()
+        return Result(self.opened.run, reason, best, self.state.ledger.evaluations, time.monotonic() - self.began, control)
+
+
+class _Books:
+    """What a desk reads of the archive (evolve.desk.Books)."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._archive = opened.archive
+
+    def file(self, tree: str, path: str) -> bytes | None:
+        return self._archive.store.file(tree, path)
+
+    def merge_base(self, ours: str, theirs: str) -> str | None:
+        return self._archive.store.merge_base(ours, theirs)
+
+    def merge(self, base: str, ours: str, theirs: str) -> str | None:
+        return self._archive.store.merge(base, ours, theirs)
+
+    def artifact(self, oid: str, name: str) -> bytes | None:
+        return self._archive.artifact(oid, name)
+
+    def event(self, oid: str) -> ev.Event:
+        return self._archive.event(oid)
