@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from evolve.population.brief import Brief
-from evolve.tasks.errors import SchemaError
+from evolve.tasks.errors import ArchiveError, SchemaError
 from evolve.tasks.evidence import Evidence
 from evolve.tasks.records import from_json, to_json
 from evolve.tasks.verdict import Calibration, Verdict
@@ -446,12 +446,13 @@ KINDS: dict[str, type[Event]] = {
 
 @dataclass(frozen=True, slots=True)
 class Unknown(Event):
-    """An informative event of a newer minor schema: kept, skipped by folds."""
+    """An event this version does not know: kept, skipped by folds. `why`: what forbids writing beside it, if any."""
 
     kind: ClassVar[str] = "unknown"
     binding: ClassVar[bool] = False
     name: str
     data: Mapping[str, Any]
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,11 +468,95 @@ class Recorded:
     artifacts: tuple[str, ...] = ()
 
 
-def encode(event: Event, clock: int) -> str:
-    """The commit message of an event: a subject a person can read, a blank line, one line of JSON."""
-    body = {"kind": event.kind, "schema": f"{SCHEMA[0]}.{SCHEMA[1]}", "clock": clock, "binding": event.binding}
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A log commit's message, read.
+
+    position:  of the event in its log, from 0. time: wall clock in seconds, to the millisecond.
+    artifacts: name -> (bytes kept, bytes cut out of the middle). kept: bytes of artifacts in this log so far.
+    schema:    version of the writer.
+    """
+
+    event: Event
+    clock: int
+    position: int = 0
+    time: float = 0.0
+    artifacts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    kept: int = 0
+    schema: tuple[int, int] = SCHEMA
+
+
+def encode(
+    event: Event,
+    clock: int,
+    *,
+    position: int = 0,
+    time: float = 0.0,
+    artifacts: Mapping[str, tuple[int, int]] | None = None,
+    kept: int = 0,
+) -> str:
+    """The commit message of an event: a subject a person can read, a blank line, one line of JSON. See `Message`."""
+    body: dict[str, Any] = {"kind": event.kind, "schema": _SCHEMA, "clock": clock, "binding": event.binding}
     body["event"] = to_json(event)
-    return f"{event.kind}\n\n{json.dumps(body, sort_keys=True, separators=(',', ':'), ensure_ascii=False, allow_nan=False)}\n"
+    body["at"], body["time"] = position, round(time, 3)
+    if artifacts:
+        body["artifacts"] = {name: list(sizes) for name, sizes in artifacts.items()}
+    if kept:
+        body["kept"] = kept
+    text = _dumps(body)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # a lone surrogate out of somebody's JSON: only an escape can carry it
+        text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return f"{event.kind}\n\n{text}\n"
+
+
+_SCHEMA = f"{SCHEMA[0]}.{SCHEMA[1]}"
+_dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def read(message: str) -> Message:
+    """What a log commit's message says, for reading only: what this version cannot know is an `Unknown` with its `why`.
+
+    Raises ArchiveError where the message is no event of ours at all.
+    """
+    try:
+        body = json.loads(message.split("\n", 2)[2])
+        major, minor = (int(part) for part in body["schema"].split("."))
+        kind, clock, data = body["kind"], int(body["clock"]), body["event"]
+        position, time, kept = int(body.get("at", 0)), float(body.get("time", 0.0)), int(body.get("kept", 0))
+        artifacts = {name: (int(sizes[0]), int(sizes[1])) for name, sizes in body.get("artifacts", {}).items()}
+    except (IndexError, KeyError, ValueError, AttributeError, TypeError) as error:
+        raise ArchiveError(f"a log commit holds no event of ours: {message[:80]!r}") from error
+    event: Event
+    if major > SCHEMA[0]:
+        why = f"event {kind!r} has schema {body['schema']}, this version reads {SCHEMA[0]}.x; upgrade evolve-search"
+        event = Unknown(kind, data, why)
+    elif kind not in KINDS:
+        why = f"unknown binding event {kind!r} (schema {body['schema']}); upgrade evolve-search to write here"
+        event = Unknown(kind, data, why if body.get("binding", True) else "")
+    else:
+        event = _known(KINDS[kind], data, (major, minor))
+    return Message(event, clock, position, time, artifacts, kept, (major, minor))
+
+
+def position(message: str) -> int:
+    """Place of an event in its log, from 0, without decoding the rest of its message."""
+    return read(message).position
+
+
+def _known(kind: type[Event], data: Mapping[str, Any], schema: tuple[int, int]) -> Event:
+    """A known kind with fields only a newer minor schema knows cannot be folded faithfully, so it is Unknown too."""
+    try:
+        return from_json(kind, data)
+    except (ValueError, TypeError) as error:
+        if schema > SCHEMA:
+            return Unknown(
+                kind.kind,
+                data,
+                f"event {kind.kind!r} of schema {schema[0]}.{schema[1]}: {error}; upgrade evolve-search",
+            )
+        raise ArchiveError(f"event {kind.kind!r} cannot be read: {error}") from error
 
 
 def decode(message: str) -> tuple[Event, int]:
@@ -479,16 +564,7 @@ def decode(message: str) -> tuple[Event, int]:
 
     Raises SchemaError for a newer major schema or an unknown binding kind: the archive may then only be read.
     """
-    try:
-        body = json.loads(message.split("\n", 2)[2])
-        major = int(body["schema"].split(".")[0])
-        kind, clock, data = body["kind"], int(body["clock"]), body["event"]
-    except (IndexError, KeyError, ValueError, AttributeError) as error:
-        raise SchemaError(f"a log commit holds no event of ours: {message[:80]!r}") from error
-    if major > SCHEMA[0]:
-        raise SchemaError(f"event {kind!r} has schema {body['schema']}, this version reads {SCHEMA[0]}.x; upgrade evolve-search")
-    if kind not in KINDS:
-        if body.get("binding", True):
-            raise SchemaError(f"unknown binding event {kind!r} (schema {body['schema']}); upgrade evolve-search to write here")
-        return Unknown(kind, data), clock
-    return from_json(KINDS[kind], data), clock
+    found = read(message)
+    if isinstance(found.event, Unknown) and found.event.why:
+        raise SchemaError(found.event.why)
+    return found.event, found.clock

@@ -1,0 +1,157 @@
+"""The archive: what every run tried and found, in a bare git repository of its own.
+
+    refs/evolve/<run>/log/<writer>-<n>    one chain of event commits per writing process
+
+An event's commit has its log's previous event as first parent, then the commits it speaks of; its message is the event
+(population/events.py), its tree holds the artifacts. So one ref gives order, reachability and results.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from evolve.population import events as ev
+from evolve.population import place
+from evolve.population.flush import GroupCommit
+from evolve.population.git import Store
+from evolve.population.refs import Refs, check_name
+from evolve.population.writer import Writer, file_name
+from evolve.tasks.errors import ArchiveError, RepositoryError, UsageError
+
+ROOT = "refs/evolve/"
+
+
+class Archive:
+    """One archive, open. Reading never locks; writing goes through `writer`.
+
+    path: the bare repository. home: the folder of its locks and caches on this machine. store: its objects.
+    """
+
+    def __init__(self, path: str | Path, *, durable: bool = True) -> None:
+        self.path = Path(path)
+        self.home = place.home_of(self.path)
+        self.store = Store(self.path, durable=durable)
+        self.refs = Refs(self.path, durable=durable)
+        self.group = GroupCommit(self.store, self.refs)
+
+    @classmethod
+    def open(cls, where: str | Path = ".", *, create: bool = False, task: str = "", durable: bool = True) -> Archive:
+        """The archive at, or of the repository around, `where`; `create` makes one where there is none.
+
+        task: name of a bundled task, for an archive outside any repository (`./evolve-<task>/`). durable: False skips
+        every fsync (tests). Raises ArchiveError where there is none, SchemaError for a newer format.
+        """
+        found = place.find(where)
+        if (
+            task
+            and found is not None
+            and found.parent.name.startswith("evolve-")
+            and found.parent.name != f"evolve-{task}"
+        ):
+            found = None
+        if found is None and create:
+            found = place.create(where, task)
+        if found is None:
+            raise ArchiveError(f"no archive at {where}; 'evolve run' makes one in a git repository")
+        return cls(found, durable=durable)
+
+    def close(self) -> None:
+        """Write what is pending and let go. Raises DiskError."""
+        self.group.close()
+        self.store.close()
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- runs and logs -------------------------------------------------------------------------------------------
+
+    def runs(self) -> list[str]:
+        """Names of the runs, sorted."""
+        return sorted({name.split("/")[2] for name in self.refs.under(ROOT) if name.split("/")[3:4] == ["log"]})
+
+    def log_ref(self, run: str, log: str) -> str:
+        return f"{ROOT}{run}/log/{log}"
+
+    def tips(self, run: str) -> dict[str, str]:
+        """Log name -> commit of its last event on disk."""
+        prefix = f"{ROOT}{run}/log/"
+        return {name.removeprefix(prefix): oid for name, oid in self.refs.under(prefix).items()}
+
+    def log_names(self, run: str) -> list[str]:
+        return self.refs.names(f"{ROOT}{run}/log/")
+
+    def writer(self, run: str, *, exclusive: bool = False, **options: Any) -> Writer:
+        """A log of one's own in a run, new or not. Options: `Writer`.
+
+        exclusive: as the one runner of the run. Raises RepositoryError naming the process that already is, or a run
+        whose name differs only in case; UsageError for a name that cannot be part of a branch's; SchemaError where a
+        newer version wrote what this one does not know.
+        """
+        check_name(run)
+        for other in self.runs():
+            if other != run and other.casefold() == run.casefold():
+                raise RepositoryError(f"run {run!r} differs from run {other!r} only in case; choose another name")
+        return Writer(self, run, exclusive=exclusive, **options)
+
+    # ---- events --------------------------------------------------------------------------------------------------
+
+    def events(self, run: str, after: Mapping[str, int] | None = None) -> Iterator[ev.Recorded]:
+        """Events of a run ordered by (Lamport clock, log name); `after`: log -> number of its events to leave out.
+
+        Those on disk and those this process appended. What this version does not know comes as `Unknown`. Raises
+        ArchiveError for a run there is none of.
+        """
+        tips = self.tips(run) | {log.ref.rpartition("/")[2]: log.tip for log in self.group.logs_of(f"{ROOT}{run}/log/")}
+        if not tips:
+            known = ", ".join(self.runs()) or "none"
+            raise ArchiveError(f"{self.path} has no run {run!r}; it has: {known}")
+        logs = [self._forward(log, tip, (after or {}).get(log, 0)) for log, tip in tips.items()]
+        yield from heapq.merge(*logs, key=lambda recorded: (recorded.clock, recorded.log))
+
+    def read_log(self, log: str, tip: str, after: int) -> list[ev.Recorded]:
+        """Events of one log up to commit `tip`, oldest first, without its first `after`."""
+        return list(self._forward(log, tip, after))
+
+    def _forward(self, log: str, tip: str, after: int) -> Iterator[ev.Recorded]:
+        """Parents point backwards: first the ids, then the events in order (ids alone are 40 bytes each)."""
+        last = ev.position(self.store.message_of(tip))
+        chain, oid = [], tip
+        for _ in range(last + 1 - after):
+            chain.append(oid)
+            parents = self.store.parents_of(oid)
+            oid = parents[0] if parents else ""
+        for oid in reversed(chain):
+            yield self.recorded(oid, log)
+
+    def recorded(self, oid: str, log: str = "") -> ev.Recorded:
+        """The event of one log commit."""
+        commit = self.store.commit_of(oid)
+        found = ev.read(commit.message)
+        when = found.time or float(commit.time)
+        return ev.Recorded(found.event, log, found.position, found.clock, when, oid, tuple(found.artifacts))
+
+    def artifact(self, event: str, name: str) -> bytes | None:
+        """Bytes of an artifact of the event whose commit is `event`; None where it has none of that name."""
+        return self.store.file(event, file_name(name))
+
+    # ---- commits from elsewhere ----------------------------------------------------------------------------------
+
+    def import_commit(self, repository: str | Path, commit: str) -> str:
+        """Have a commit of another repository here, with all it needs; returns its full id.
+
+        `commit` is anything git names a commit by, in that repository. It stays once an event speaks of it. Raises
+        UsageError for one that repository does not know, RepositoryError where it cannot be taken whole.
+        """
+        oid = place.resolve(repository, commit)
+        if oid is None:
+            raise UsageError(f"{repository} knows no commit {commit!r}")
+        if not self.store.exists(oid) or not place.is_whole(self.path, oid):
+            place.fetch_commit(self.path, repository, oid)
+            self.store.reopen()
+        return oid
