@@ -15,7 +15,9 @@ from typing import Any
 
 from evolve.population import events as ev
 from evolve.population import place
+from evolve.population import publish as publishing
 from evolve.population.flush import GroupCommit
+from evolve.population.folds import RunState
 from evolve.population.git import Store
 from evolve.population.refs import Refs, check_name
 from evolve.population.writer import Writer, file_name
@@ -107,12 +109,28 @@ class Archive:
         Those on disk and those this process appended. What this version does not know comes as `Unknown`. Raises
         ArchiveError for a run there is none of.
         """
-        tips = self.tips(run) | {log.ref.rpartition("/")[2]: log.tip for log in self.group.logs_of(f"{ROOT}{run}/log/")}
+        tips = self._heads(run)
         if not tips:
             known = ", ".join(self.runs()) or "none"
             raise ArchiveError(f"{self.path} has no run {run!r}; it has: {known}")
         logs = [self._forward(log, tip, (after or {}).get(log, 0)) for log, tip in tips.items()]
         yield from heapq.merge(*logs, key=lambda recorded: (recorded.clock, recorded.log))
+
+    def event(self, oid: str) -> ev.Event:
+        """The event of one log commit."""
+        return self.recorded(oid).event
+
+    def state(self, run: str) -> RunState:
+        """Everything the run's events say; an empty state for a run there is none of."""
+        state = RunState()
+        if self._heads(run):
+            for recorded in self.events(run):
+                state.apply(recorded)
+        return state
+
+    def _heads(self, run: str) -> dict[str, str]:
+        """Log name -> its last event, on disk or appended by this process."""
+        return self.tips(run) | {log.ref.rpartition("/")[2]: log.tip for log in self.group.logs_of(f"{ROOT}{run}/log/")}
 
     def read_log(self, log: str, tip: str, after: int) -> list[ev.Recorded]:
         """Events of one log up to commit `tip`, oldest first, without its first `after`."""
@@ -139,6 +157,32 @@ class Archive:
     def artifact(self, event: str, name: str) -> bytes | None:
         """Bytes of an artifact of the event whose commit is `event`; None where it has none of that name."""
         return self.store.file(event, file_name(name))
+
+    # ---- branches ------------------------------------------------------------------------------------------------
+
+    def publish(self, state: RunState, prefix: str = publishing.PREFIX) -> publishing.Published:
+        """Bring `evolve/<run>/{best,winner,<island>}` up to date; see `evolve.population.publish`."""
+        return publishing.publish(self, state, prefix)
+
+    def check_room(self, run: str, prefix: str = publishing.PREFIX) -> None:
+        """Raises RepositoryError where a branch of the user's is in the way of the run's."""
+        publishing.check_room(self, run, prefix)
+
+    def resolve(self, name: str) -> str:
+        """Full id of the commit that `name` (an id, short or full, `evolve/<run>/best`, `...~2`) means in the archive.
+
+        Raises UsageError where it means none.
+        """
+        if self.store.holds_commit(name):
+            return name
+        found = place.resolve(self.path, name)
+        if found is None:
+            raise UsageError(f"{self.path} knows no commit {name!r}")
+        return found
+
+    def has(self, name: str) -> bool:
+        """Whether `resolve` finds it."""
+        return self.store.holds_commit(name) or place.resolve(self.path, name) is not None
 
     # ---- commits from elsewhere ----------------------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ class _Held(pygit2.OdbBackend):
 
 
 class Store:
-    """Objects of one bare repository. Appending is for one thread at a time; `flush` may run in another.
+    """Objects of one bare repository. Objects may be made and read from several threads, and `flush` run in another.
 
     durable: fsync what `flush` writes; False only where nothing need survive a power cut.
     """
@@ -223,6 +223,12 @@ class Store:
         except ValueError:
             return False
 
+    def holds_commit(self, oid: str) -> bool:
+        """Whether `oid` is the full id of a commit here, pending ones included."""
+        if len(oid) != 40 or not self.exists(oid):
+            return False
+        return self.raw(oid)[0] == COMMIT
+
     def commit_of(self, oid: str) -> objects.CommitObject:
         """A commit, parsed. Raises ArchiveError where `oid` is none."""
         found = self._commits.get(oid)
@@ -256,7 +262,6 @@ class Store:
     def _items(self, tree: str) -> objects.TreeItems:
         found = self._trees.get(tree)
         if found is not None:
-            self._trees.move_to_end(tree)
             return found
         if tree == EMPTY_TREE:
             return {}
@@ -283,6 +288,10 @@ class Store:
                 yield from self._entries(oid.hex(), (*at, name))
             else:
                 yield Entry(objects.join((*at, name)), mode, oid.hex())
+
+    def modes(self, tree: str) -> dict[str, int]:
+        """Path -> git's mode of every entry of `entries`."""
+        return {entry.path: entry.mode for entry in self.entries(tree)}
 
     def file(self, tree: str, path: str) -> bytes | None:
         """Content of a regular file; None where there is none, or a folder, symlink or submodule."""

@@ -17,6 +17,9 @@ FORMAT = 1
 
 NAME = "archive.git"
 
+FOLDER = "evolve-"
+"""Begins the name of the folder that holds an archive outside any repository: `evolve-<task>`."""
+
 _CONFIG = (
     ("evolve.archive", str(FORMAT)),
     ("gc.auto", "0"),
@@ -33,6 +36,13 @@ _CONFIG = (
 def home_of(archive: Path) -> Path:
     """The folder of what belongs to an archive and this machine only: locks, caches, logs."""
     return archive.parent if archive.name == NAME else archive / "evolve"
+
+
+def repository_of(archive: Path) -> Path | None:
+    """Git directory of the user's repository that an archive lives in; None for one that stands alone."""
+    home = home_of(archive)
+    common = home.parent
+    return common if home.name == "evolve" and archive.name == NAME and (common / "HEAD").is_file() else None
 
 
 def is_archive(path: Path) -> bool:
@@ -55,6 +65,8 @@ def find(where: str | Path) -> Path | None:
     """
     here = Path(where).resolve()
     if not here.is_dir():
+        if here.parent.is_dir() and here.name.startswith(FOLDER):
+            return None
         raise UsageError(f"{where} is no folder; name one inside a repository, or an archive")
     for path in (here, here / NAME):
         if is_archive(path):
@@ -62,7 +74,7 @@ def find(where: str | Path) -> Path | None:
     common = usergit.common_directory(here)
     if common is not None and is_archive(common / "evolve" / NAME):
         return common / "evolve" / NAME
-    found = [path for path in sorted(here.glob(f"evolve-*/{NAME}")) if is_archive(path)]
+    found = [path for path in sorted(here.glob(f"{FOLDER}*/{NAME}")) if is_archive(path)]
     if len(found) > 1:
         names = ", ".join(path.parent.name for path in found)
         raise UsageError(f"{where} holds several archives ({names}); name one of these folders")
@@ -72,13 +84,15 @@ def find(where: str | Path) -> Path | None:
 def create(where: str | Path, task: str = "") -> Path:
     """Make the archive for `where`: in the repository around it, else in `./evolve-<task>/`. Returns one already there.
 
-    From a repository with commits it is a local clone (packs hard-linked, no alternates) without its refs.
+    From a repository with commits it is a local clone (packs hard-linked, no alternates) without its refs. `where` may
+    itself be a folder called `evolve-<task>`, there or not.
     """
     here = Path(where).resolve()
-    common = usergit.common_directory(here)
-    if common is None and not task:
+    named = here.name.startswith(FOLDER)
+    common = usergit.common_directory(here.parent if named and not here.exists() else here)
+    if common is None and not task and not named:
         raise RepositoryError(f"{where} is in no git repository; run 'git init' there first, or name a bundled task")
-    home = common / "evolve" if common is not None else here / f"evolve-{task}"
+    home = common / "evolve" if common is not None else here if named else here / f"{FOLDER}{task}"
     archive = home / NAME
     lock = _make_home(home)
     try:
@@ -192,7 +206,7 @@ def fetch_commit(archive: Path, repository: str | Path, commit: str) -> None:
 
 
 def resolve(repository: str | Path, name: str) -> str | None:
-    """Full id of the commit that `name` means in a repository, as `git rev-parse` finds it; None where there is none."""
+    """Full id of the commit that `name` means in a repository, as `git rev-parse` finds it; None for none."""
     if name.startswith("-"):
         return None
     done = usergit.run(

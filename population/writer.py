@@ -25,7 +25,7 @@ from evolve.tasks.records import from_json, to_json
 if TYPE_CHECKING:
     from evolve.population.archive import Archive
 
-ARTIFACT_CAP = 256 << 10
+ARTIFACT_CAP = 1 << 20
 RUN_CAP = 2 << 30
 """Bytes kept of one artifact, and of all artifacts of a run together; beyond, only `SPENT_CAP` of each."""
 
