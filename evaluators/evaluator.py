@@ -53,7 +53,8 @@ class Site:
     """Where and for what an evaluator measures: everything outside the job that evidence depends on.
 
     archive: path of the bare repository that holds the trees. base: hex id of the base tree.
-    task_digest, evaluator: digests written into the evidence. scratch: a private folder of this slot.
+    task_digest, evaluator: digests written into the evidence. scratch: a folder of the run's own.
+    rung: the sandbox rung to use, as the controller's self-test found it.
     """
 
     task: Task
@@ -63,6 +64,7 @@ class Site:
     evaluator: str
     machine: str
     scratch: str
+    rung: str = ""
     unsafe: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 

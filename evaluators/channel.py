@@ -1,0 +1,149 @@
+"""One framed message from a worker to the referee: the only way a result crosses the wall.
+
+    8 bytes magic | 8 bytes length of the header | header, JSON | 8 bytes length of the body | body, raw bytes
+
+Everything in it is the candidate's claim. The referee says how large it may be and what must be in it; whatever does
+not fit is refused with a reason, before it is interpreted: deep nesting, duplicate keys, NaN, infinities, huge
+integers, trailing bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MAGIC = b"EVOLVE\x00\x01"
+DEEPEST = 32
+LONGEST_INT = 400
+"""Digits of an integer; Python's own limit is 4,300, and quadratic conversion below it still costs time."""
+
+_NUMBER = re.compile(rb"[0-9]{%d,}" % (LONGEST_INT + 1))
+
+
+class Refused(ValueError):
+    """A message that is not what the referee asked for; the text is for the candidate's failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """What the referee expects of one tensor: numpy dtype name and exact shape; finite unless `any_value`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    any_value: bool = False
+
+
+def pack(header: Any, body: bytes = b"") -> bytes:
+    """A frame. Raises ValueError on NaN or infinity in the header."""
+    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    return MAGIC + len(text).to_bytes(8, "little") + text + len(body).to_bytes(8, "little") + body
+
+
+def unpack(frame: bytes | None) -> tuple[Any, bytes]:
+    """Header and body of a whole frame. Raises Refused with what is wrong."""
+    if not frame:
+        raise Refused("no result came back")
+    if frame[:8] != MAGIC:
+        raise Refused("the result is no frame of ours")
+    size = int.from_bytes(frame[8:16], "little")
+    if len(frame) < 24 + size:
+        raise Refused("the result was cut off")
+    body_size = int.from_bytes(frame[16 + size : 24 + size], "little")
+    if len(frame) != 24 + size + body_size:
+        raise Refused(f"the result has {len(frame) - 24 - size - body_size} bytes too many or too few")
+    return strict_json(frame[16 : 16 + size]), frame[24 + size :]
+
+
+def strict_json(text: bytes) -> Any:
+    """JSON without duplicate keys, NaN, infinities, deep nesting or huge integers. Raises Refused."""
+    _check_depth(text)
+    if _NUMBER.search(text):
+        raise Refused(f"an integer of more than {LONGEST_INT} digits")
+    try:
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except Refused:
+        raise
+    except (ValueError, RecursionError, UnicodeDecodeError) as error:
+        raise Refused(f"no valid JSON: {str(error)[:200]}") from error
+    _check_finite(value)
+    return value
+
+
+def _check_depth(text: bytes) -> None:
+    depth = 0
+    in_string = escaped = False
+    for byte in text:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in (0x5B, 0x7B):
+            depth += 1
+            if depth > DEEPEST:
+                raise Refused(f"nested deeper than {DEEPEST}")
+        elif byte in (0x5D, 0x7D):
+            depth -= 1
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise Refused("an object names a key twice")
+    return out
+
+
+def _no_constant(name: str) -> Any:
+    raise Refused(f"{name} is no number here")
+
+
+def _check_finite(value: Any) -> None:
+    """1e999 parses to infinity without being the constant Infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Refused("a number out of range")
+    if isinstance(value, dict):
+        for item in value.values():
+            _check_finite(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_finite(item)
+
+
+def tensors(header: Any, body: bytes, expected: Mapping[str, Tensor]) -> dict[str, Any]:
+    """numpy arrays (read-only views of `body`) exactly as `expected`: names, order of the header, dtypes, shapes, sizes.
+
+    The header must be {"tensors": [[name, dtype, [shape...]], ...]}. Raises Refused on a missing, extra, wrong or
+    non-finite tensor, or a body of another size.
+    """
+    import numpy as np
+
+    listed = header.get("tensors") if isinstance(header, dict) and set(header) == {"tensors"} else None
+    if not isinstance(listed, list) or not all(isinstance(row, list) and len(row) == 3 for row in listed):
+        raise Refused('the header must be {"tensors": [[name, dtype, shape], ...]}')
+    names = [row[0] for row in listed]
+    if sorted(map(str, names)) != sorted(expected):
+        raise Refused(f"expected tensors {sorted(expected)}, got {sorted(map(str, names))[:20]}")
+    out, at = {}, 0
+    for name, dtype, shape in listed:
+        want = expected[name]
+        if dtype != want.dtype or not isinstance(shape, list) or tuple(shape) != want.shape:
+            raise Refused(f"tensor {name!r} must be {want.dtype} {list(want.shape)}, not {dtype} {shape}")
+        count = math.prod(want.shape)
+        size = count * np.dtype(want.dtype).itemsize
+        array = np.frombuffer(body[at : at + size], dtype=want.dtype)
+        if array.size != count:
+            raise Refused(f"tensor {name!r} is cut off")
+        if not want.any_value and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise Refused(f"tensor {name!r} holds NaN or infinity")
+        out[name], at = array.reshape(want.shape), at + size
+    if at != len(body):
+        raise Refused(f"{len(body) - at} bytes too many")
+    return out

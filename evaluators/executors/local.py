@@ -1,0 +1,136 @@
+"""Slots on this machine. Each is a process that hosts the referee side of every task and a sandbox; it takes one job at
+a time. A slot that dies is our failure, not the candidate's: the job is tried again in a fresh one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from evolve.evaluators.evaluator import Handle, Job, Site
+from evolve.evaluators.sandbox.ladder import strongest
+from evolve.tasks.errors import InfrastructureError
+from evolve.tasks.evidence import Evidence
+from evolve.tasks.records import from_json, to_json
+
+GRACE = 60.0
+"""Seconds a slot may take beyond what the job's samples may take at most, before it counts as hung."""
+
+
+class _Slot:
+    """One slot process and the socket to it."""
+
+    def __init__(self, sites: Mapping[str, Site], number: int) -> None:
+        self._sites, self._number = sites, number
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def measure(self, job: Job, on_progress: Callable[[str], None] | None) -> Evidence:
+        if self._process is None or self._process.returncode is not None:
+            await self._start()
+        assert self._reader is not None and self._writer is not None
+        send(self._writer, {"job": to_json(job)})
+        task = self._sites[job.task].task
+        longest = task.evaluate.timeout * (job.blocks * len(job.trees) + len(task.evaluate.gates)) * 4 + GRACE
+        try:
+            async with asyncio.timeout(longest + (1800 if task.environment.setup else 0)):
+                while True:
+                    message = await receive(self._reader)
+                    if "progress" in message:
+                        if on_progress:
+                            on_progress(message["progress"])
+                    elif "error" in message:
+                        raise InfrastructureError(message["error"])
+                    else:
+                        return from_json(Evidence, message["evidence"])
+        except TimeoutError as error:
+            await self.stop()
+            raise InfrastructureError(f"evaluation slot {self._number} hung on job {job.id} for {longest:.0f} s") from error
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            code = await self._process.wait() if self._process else None
+            await self.stop()
+            raise InfrastructureError(f"evaluation slot {self._number} was lost on job {job.id} (exit {code})") from error
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        sites = {name: to_json(replace(site, task=replace(site.task))) for name, site in self._sites.items()}
+        for name, site in self._sites.items():
+            sites[name]["task"] = {"source": site.task.source, "root": str(site.task.root)}
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-m", "evolve.evaluators.slot", str(theirs.fileno()),
+            pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        theirs.close()
+        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=1 << 26)
+        send(self._writer, {"sites": sites})
+
+    async def stop(self) -> None:
+        """End the slot; its sandbox sees the socket close and ends what runs in it."""
+        if self._writer is not None:
+            self._writer.close()
+        if self._process is not None and self._process.returncode is None:
+            try:
+                await asyncio.wait_for(self._process.wait(), 0.5)
+            except TimeoutError:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                await self._process.wait()
+        self._process = self._reader = self._writer = None
+
+
+class _Run:
+    def __init__(self, executor: LocalExecutor, job: Job, on_progress: Callable[[str], None] | None) -> None:
+        self._task = asyncio.create_task(executor.measure(job, on_progress))
+
+    async def result(self) -> Evidence:
+        return await self._task
+
+    def kill(self) -> None:
+        self._task.cancel()
+
+
+class LocalExecutor:
+    """`slots` processes on this machine serve the tasks of `sites` (task name -> site). See `Executor`."""
+
+    def __init__(self, sites: Mapping[str, Site], slots: int = 1) -> None:
+        rung = next((site.rung for site in sites.values() if site.rung), "") or strongest()
+        self.sites = {name: replace(site, rung=rung) for name, site in sites.items()}
+        self.slots = slots
+        self._idle: deque[_Slot] = deque(_Slot(self.sites, number) for number in range(slots))
+        self._all = list(self._idle)
+        self._free = asyncio.Semaphore(slots)
+
+    async def start(self, job: Job, on_progress: Callable[[str], None] | None = None) -> Handle:
+        return _Run(self, job, on_progress)
+
+    async def measure(self, job: Job, on_progress: Callable[[str], None] | None) -> Evidence:
+        async with self._free:
+            slot = self._idle.popleft()
+            try:
+                return await slot.measure(job, on_progress)
+            except asyncio.CancelledError:
+                await asyncio.shield(slot.stop())
+                raise
+            finally:
+                self._idle.append(slot)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(slot.stop() for slot in self._all))
+
+
+def send(writer: asyncio.StreamWriter, message: Mapping[str, Any]) -> None:
+    data = json.dumps(message, separators=(",", ":")).encode()
+    writer.write(len(data).to_bytes(4, "little") + data)
+
+
+async def receive(reader: asyncio.StreamReader) -> dict[str, Any]:
+    size = int.from_bytes(await reader.readexactly(4), "little")
+    message: dict[str, Any] = json.loads(await reader.readexactly(size))
+    return message
