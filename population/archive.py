@@ -9,12 +9,18 @@ An event's commit has its log's previous event as first parent, then the commits
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from evolve.population import events as ev
-from evolve.population import place
+from evolve.population import maintenance, place, replay
 from evolve.population import publish as publishing
 from evolve.population.flush import GroupCommit
 from evolve.population.folds import RunState
@@ -24,6 +30,14 @@ from evolve.population.writer import Writer, file_name
 from evolve.tasks.errors import ArchiveError, RepositoryError, UsageError
 
 ROOT = "refs/evolve/"
+
+SOME_PACKS = 16
+MOST_PACKS = 256
+MAINTAIN_EVERY = 60.0
+"""Maintenance starts at `SOME_PACKS` packs if the last began this many seconds ago, at `MOST_PACKS` in any case."""
+
+MAINTENANCE_GRACE = 3.0
+"""Seconds that closing waits for it."""
 
 
 class Archive:
@@ -37,7 +51,9 @@ class Archive:
         self.home = place.home_of(self.path)
         self.store = Store(self.path, durable=durable)
         self.refs = Refs(self.path, durable=durable)
-        self.group = GroupCommit(self.store, self.refs)
+        self.group = GroupCommit(self.store, self.refs, after_fold=self._upkeep)
+        self._maintenance: subprocess.Popen[bytes] | None = None
+        self._maintained = time.monotonic()
 
     @classmethod
     def open(cls, where: str | Path = ".", *, create: bool = False, task: str = "", durable: bool = True) -> Archive:
@@ -62,8 +78,42 @@ class Archive:
 
     def close(self) -> None:
         """Write what is pending and let go. Raises DiskError."""
-        self.group.close()
-        self.store.close()
+        try:
+            self.group.close()
+            self.store.close()
+        finally:
+            self._end_maintenance()
+
+    def _upkeep(self) -> None:
+        """Called by the thread that writes, now and then: starts maintenance in a process of its own when it is due."""
+        if self._maintenance is not None:
+            if self._maintenance.poll() is None:
+                return
+            self._maintenance = None
+            self.store.reopen()  # lets go of packs that were joined
+        packs = len(maintenance.loose_packs(self.path / "objects" / "pack"))
+        since = time.monotonic() - self._maintained
+        if packs >= MOST_PACKS or (packs >= SOME_PACKS and since >= MAINTAIN_EVERY):
+            self._maintained = time.monotonic()
+            self._maintenance = maintenance.start(self.path)
+
+    def _end_maintenance(self) -> None:
+        running, self._maintenance = self._maintenance, None
+        if running is None:
+            return
+        try:
+            running.wait(MAINTENANCE_GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGTERM)  # safe anywhere; the next one takes it up
+            running.wait()
+
+    def maintain(self) -> bool:
+        """Maintenance now, in this process; False where another process is at it. Raises ArchiveError."""
+        self.group.flush()
+        self.store.fold()
+        done = maintenance.maintain(self.path)
+        self.store.reopen()
+        return done
 
     def __enter__(self) -> Archive:
         return self
@@ -84,6 +134,10 @@ class Archive:
         """Log name -> commit of its last event on disk."""
         prefix = f"{ROOT}{run}/log/"
         return {name.removeprefix(prefix): oid for name, oid in self.refs.under(prefix).items()}
+
+    def heads(self, run: str) -> dict[str, str]:
+        """Log name -> commit of its last event, on disk or appended by this process."""
+        return self.tips(run) | {log.ref.rpartition("/")[2]: log.tip for log in self.group.logs_of(f"{ROOT}{run}/log/")}
 
     def log_names(self, run: str) -> list[str]:
         return self.refs.names(f"{ROOT}{run}/log/")
@@ -109,43 +163,41 @@ class Archive:
         Those on disk and those this process appended. What this version does not know comes as `Unknown`. Raises
         ArchiveError for a run there is none of.
         """
-        tips = self._heads(run)
-        if not tips:
+        heads = self.heads(run)
+        if not heads:
             known = ", ".join(self.runs()) or "none"
             raise ArchiveError(f"{self.path} has no run {run!r}; it has: {known}")
-        logs = [self._forward(log, tip, (after or {}).get(log, 0)) for log, tip in tips.items()]
-        yield from heapq.merge(*logs, key=lambda recorded: (recorded.clock, recorded.log))
+        after = after or {}
+        return self.merged({log: self.chain(tip, after.get(log, 0))[0] for log, tip in heads.items()})
 
-    def event(self, oid: str) -> ev.Event:
-        """The event of one log commit."""
-        return self.recorded(oid).event
-
-    def state(self, run: str) -> RunState:
-        """Everything the run's events say; an empty state for a run there is none of."""
-        state = RunState()
-        if self._heads(run):
-            for recorded in self.events(run):
-                state.apply(recorded)
-        return state
-
-    def _heads(self, run: str) -> dict[str, str]:
-        """Log name -> its last event, on disk or appended by this process."""
-        return self.tips(run) | {log.ref.rpartition("/")[2]: log.tip for log in self.group.logs_of(f"{ROOT}{run}/log/")}
+    def merged(self, chains: Mapping[str, Sequence[str]]) -> Iterator[ev.Recorded]:
+        """Events of several logs' commits (each oldest first), in the one order all readers see."""
+        logs = [map(partial(self.recorded, log=log), chain) for log, chain in chains.items()]
+        return heapq.merge(*logs, key=attrgetter("clock", "log"))
 
     def read_log(self, log: str, tip: str, after: int) -> list[ev.Recorded]:
         """Events of one log up to commit `tip`, oldest first, without its first `after`."""
-        return list(self._forward(log, tip, after))
+        return [self.recorded(oid, log) for oid in self.chain(tip, after)[0]]
 
-    def _forward(self, log: str, tip: str, after: int) -> Iterator[ev.Recorded]:
-        """Parents point backwards: first the ids, then the events in order (ids alone are 40 bytes each)."""
-        last = ev.position(self.store.message_of(tip))
-        chain, oid = [], tip
-        for _ in range(last + 1 - after):
+    def chain(self, tip: str, after: int) -> tuple[list[str], str]:
+        """Commits of a log's events from number `after` on, oldest first, and the one before them ("" for none)."""
+        oid, chain = tip, []
+        for _ in range(ev.position(self.store.message_of(tip)) + 1 - after):
             chain.append(oid)
-            parents = self.store.parents_of(oid)
-            oid = parents[0] if parents else ""
-        for oid in reversed(chain):
-            yield self.recorded(oid, log)
+            oid = self.store.first_parent(oid)
+        chain.reverse()
+        return chain, oid if after else ""
+
+    def state(self, run: str) -> RunState:
+        """Everything the run's events say; an empty state for a run there is none of.
+
+        From the newest usable checkpoint and the events since, so the time is bounded (population/replay.py).
+        """
+        return replay.state(self, run)
+
+    def save(self, state: RunState) -> None:
+        """Keep a state so that the next opening is quick. What it holds is made durable first. Raises DiskError."""
+        replay.save(self, state.run, state)
 
     def recorded(self, oid: str, log: str = "") -> ev.Recorded:
         """The event of one log commit."""
@@ -153,6 +205,10 @@ class Archive:
         found = ev.read(commit.message)
         when = found.time or float(commit.time)
         return ev.Recorded(found.event, log, found.position, found.clock, when, oid, tuple(found.artifacts))
+
+    def event(self, oid: str) -> ev.Event:
+        """The event of one log commit."""
+        return self.recorded(oid).event
 
     def artifact(self, event: str, name: str) -> bytes | None:
         """Bytes of an artifact of the event whose commit is `event`; None where it has none of that name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evolve.population.git import Store
@@ -38,8 +38,10 @@ Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 class GroupCommit:
     """Moves logs after their objects, for all writers of one store in this process."""
 
-    def __init__(self, store: Store, refs: Refs) -> None:
+    def __init__(self, store: Store, refs: Refs, after_fold: Callable[[], None]) -> None:
+        """after_fold: called in the writing thread when fresh packs were joined."""
         self.store = store
+        self._after_fold = after_fold
         self.refs = refs
         self.flushes = 0
         self.logs: list[Log] = []
@@ -113,7 +115,8 @@ class GroupCommit:
 
     def _fold(self) -> None:
         try:
-            self.store.fold_if_due()
+            if self.store.fold_if_due():
+                self._after_fold()
         except ArchiveError:
             pass  # everything is durable as it is; the next flush meets the same disk and says so
 

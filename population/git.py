@@ -11,6 +11,7 @@ stay in memory until then, so libgit2 never has to open them.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,9 +25,12 @@ from evolve.population import disk, objects, pack
 from evolve.population.objects import BLOB, COMMIT, EMPTY_TREE, MODE_EXECUTABLE, MODE_FILE, MODE_MODULE, MODE_TREE, TREE
 from evolve.tasks.errors import ArchiveError, RepositoryError
 
-FOLD_PACKS = 64
+FOLD_PACKS = 128
 FOLD_BYTES = 16 << 20
 """Fresh packs are joined when there are this many, or when their objects take this much memory."""
+
+KEEP = f"evolve fresh {socket.gethostname()} {os.getpid()}"
+"""Text of a fresh pack's `.keep` file: it names the process that will join the pack (population/maintenance.py)."""
 
 CACHED_TREES = 512
 CACHED_COMMITS = 4096
@@ -256,6 +260,11 @@ class Store:
     def parents_of(self, commit: str) -> tuple[str, ...]:
         return self.commit_of(commit).parents
 
+    def first_parent(self, commit: str) -> str:
+        """The first parent, "" for a root; read without parsing the rest, for long walks."""
+        data = self.raw(commit)[1]
+        return data[53:93].decode("ascii") if data[46:53] == b"parent " else ""
+
     def message_of(self, commit: str) -> str:
         return self.commit_of(commit).message
 
@@ -356,7 +365,7 @@ class Store:
         with self._flushing:
             try:
                 batch = pack.build((oid, *self._held[oid]) for oid in ids)
-                stem = pack.store(batch, self._packs, durable=self.durable, keep=f"evolve {os.getpid()}\n")
+                stem = pack.store(batch, self._packs, durable=self.durable, keep=KEEP)
             except BaseException:
                 with self.lock:
                     self._new = ids + self._new
@@ -371,15 +380,17 @@ class Store:
             ids = self.take()
         self.write(ids)
 
-    def fold_if_due(self) -> None:
-        """Join the fresh packs when there are many of them or their objects take much memory."""
-        if len(self._fresh) >= self._fold_at or self._bytes >= FOLD_BYTES:
-            try:
-                self.fold()
-            except disk.DiskError:
-                self._fold_at = len(self._fresh) + FOLD_PACKS
-                raise
-            self._fold_at = FOLD_PACKS
+    def fold_if_due(self) -> bool:
+        """Join the fresh packs when there are many of them or their objects take much memory; whether it did."""
+        if len(self._fresh) < self._fold_at and self._bytes < FOLD_BYTES:
+            return False
+        try:
+            self.fold()
+        except disk.DiskError:
+            self._fold_at = len(self._fresh) + FOLD_PACKS
+            raise
+        self._fold_at = FOLD_PACKS
+        return True
 
     def fold(self) -> None:
         """Join the fresh packs and let go of their objects in memory. Raises DiskError; they then stay as they are."""
