@@ -24,6 +24,7 @@ class Books(Protocol):
 
     def file(self, tree: str, path: str) -> bytes | None: ...
     def merge_base(self, ours: str, theirs: str) -> str | None: ...
+    def merge(self, base: str, ours: str, theirs: str) -> str | None: ...
     def artifact(self, oid: str, name: str) -> bytes | None: ...
     def event(self, oid: str) -> ev.Event: ...
 
@@ -55,6 +56,10 @@ class RunDesk:
 
     def merge_base(self, ours: str, theirs: str) -> str | None:
         return self.books.merge_base(ours, theirs)
+
+    def merge(self, base: str, ours: str, theirs: str) -> Mapping[str, bytes] | None:
+        tree = self.books.merge(base, ours, theirs)
+        return None if tree is None else self.search.objects.files(tree, self.task.may_edit)
 
     # ---- the recorded line ---------------------------------------------------------------------------------------
 

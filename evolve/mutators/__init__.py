@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -57,6 +57,10 @@ class Desk(Protocol):
         """Best common ancestor, as git finds it."""
         ...
 
+    def merge(self, base: str, ours: str, theirs: str) -> Mapping[str, bytes] | None:
+        """Editable files of the three-way merge of two candidates; None where git finds a conflict."""
+        ...
+
     async def call(
         self,
         request: bytes,
@@ -82,10 +86,37 @@ class Mutator(Protocol):
     gets slots of its own); False for a quick computation in this process.
     """
 
-    name: str
-    operators: tuple[str, ...]
-    latency: bool
+    @property
+    def name(self) -> str: ...
+    @property
+    def operators(self) -> tuple[str, ...]: ...
+    @property
+    def latency(self) -> bool: ...
 
     async def propose(self, brief: Brief, desk: Desk) -> Proposal:
         """Never raises for a bad edit: that is `Proposal(stillborn=...)`."""
         ...
+
+
+def load(names: Sequence[str]) -> list[Mutator]:
+    """Mutators by name: ours, or registered under the entry point group `evolve.mutators`.
+
+    Raises UsageError naming the known ones.
+    """
+    from importlib.metadata import entry_points
+
+    from evolve.errors import UsageError
+
+    others = {point.name: point for point in entry_points(group="evolve.mutators")}
+    made: list[Mutator] = []
+    for name in names:
+        if name == "syntactic":
+            from evolve.mutators.syntactic import Syntactic
+
+            made.append(Syntactic())
+        elif name in others:
+            found = others[name].load()
+            made.append(found() if isinstance(found, type) else found)
+        else:
+            raise UsageError(f"unknown mutator {name!r}; known: {', '.join(['syntactic', *others])}")
+    return made

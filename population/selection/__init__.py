@@ -51,7 +51,8 @@ class Choice:
 class Selector(Protocol):
     """Chooses parents. Deterministic in (population, rng): no clock, no global random state, no state of its own."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def choose(self, population: Population, operators: Sequence[str], rng: random.Random) -> Choice:
         """One choice. `operators` are those the run's mutators answer; never empty."""
