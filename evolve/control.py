@@ -81,7 +81,7 @@ class Control:
         rng = stream(self.search.seed, f"control/{self.ground.task.name}", number)
         seed = self.search.state.candidates[self.search.state.lineage.seeds[self.ground.task.name]]
         files = self.draw(self.search.files_of(self.ground.task, seed), rng)
-        if not files or check_edit(self.ground.task, self.store.modes(seed.tree), files):
+        if not files or check_edit(self.ground.task, self.search.modes(seed.tree), files):
             return None
         tree = self.store.edit(seed.tree, files)
         await self.durable()

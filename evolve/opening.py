@@ -7,9 +7,8 @@ import hashlib
 import json
 import os
 import secrets
-import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from evolve import evaluators
 from evolve.errors import RepositoryError, TaskError, UsageError
 from evolve.evaluators.evaluator import Evaluator, Site
 from evolve.population import events as ev
+from evolve.population import place
 from evolve.population.archive import Archive, Writer
 from evolve.population.folds import RunState
 from evolve.population.git import Store
@@ -77,12 +77,8 @@ def open_run(settings: RunSettings) -> Opened:
     if len(set(names)) != len(names):
         raise UsageError(f"two tasks are called {max(names, key=names.count)!r}; a run's tasks need different names")
     run = settings.name or (names[0] if len(names) == 1 else "suite")
-    place = sources[0].repository.working_dir if sources[0].repository else settings.where
-    around = repository_around(settings.where)
-    archive = Archive.open(
-        around.working_dir if around else place / f"evolve-{names[0]}" if isinstance(place, Path) else place, create=True
-    )
-    writer = archive.writer(run, exclusive=True)
+    archive = Archive.open(settings.where, create=True, task=names[0] if sources[0].repository is None else "")
+    writer = archive.writer(run, exclusive=True, fixed_dates=settings.fixed_dates)
     try:
         return _open(settings, sources, archive, writer, run)
     except BaseException:
@@ -168,7 +164,7 @@ def _begin(
 ) -> None:  # fmt: skip
     tasks = {}
     for source in sources:
-        base = _base(source, settings, archive, warnings)
+        base = _base(source, settings, archive, writer, warnings)
         _check_editable(source.task, archive.store, base)
         digest = source.task.digest(protected_digest(archive.store, base, source.task))
         tasks[source.task.name] = ev.TaskOpened(base, source.task.source, digest, source.bundled)
@@ -179,7 +175,7 @@ def _begin(
     state.apply(writer.append(event))
 
 
-def _base(source: Source, settings: RunSettings, archive: Archive, warnings: list[str]) -> str:
+def _base(source: Source, settings: RunSettings, archive: Archive, writer: Writer, warnings: list[str]) -> str:
     """The commit a run starts from, in the archive."""
     store = archive.store
     if source.seed is not None:
@@ -189,12 +185,11 @@ def _base(source: Source, settings: RunSettings, archive: Archive, warnings: lis
             if path.is_file() and "__pycache__" not in path.parts
         }
         tree = store.edit(store.tree({}), files)
-        when = 0.0 if settings.fixed_dates else time.time()
-        return store.commit(tree, (), f"Seed of {source.task.name}\n", when)
+        return store.commit(tree, (), f"Seed of {source.task.name}\n", writer.now())
     assert source.repository is not None
     repository = source.repository
-    if settings.start and archive.has(settings.start):
-        return archive.resolve(settings.start)
+    if settings.start and (known := place.resolve(archive.path, settings.start)):
+        return known
     try:
         commit = repository.commit(settings.start or "HEAD")
     except (git.BadName, ValueError, git.GitCommandError) as error:
@@ -324,10 +319,3 @@ def _limits(settings: RunSettings, writer: Writer, state: RunState) -> None:
     if changes:
         state.apply(writer.append(ev.BudgetChanged(**changes, by="run")))
 
-
-def fixed_dates() -> Iterator[float]:
-    """One second apart from a fixed start, so that commit ids repeat (`--fixed-dates`)."""
-    when = 1_000_000_000.0
-    while True:
-        yield when
-        when += 1.0

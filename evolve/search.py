@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,7 +18,8 @@ from evolve.population import events as ev
 from evolve.population.brief import Brief, Proposal
 from evolve.population.candidate import Candidate
 from evolve.population.folds import RunState
-from evolve.population.novelty import SketchIndex, shape, sketch
+from evolve.population.git import Entry
+from evolve.population.novelty import Novelty, shape, sketch
 from evolve.population.selection import Population, Selector
 from evolve.tasks.errors import EvolveError, InfrastructureError
 from evolve.tasks.evidence import Artifact, Evidence, Failure, FailureKind
@@ -48,7 +49,7 @@ class Objects(Protocol):
     def edit(self, tree: str, files: Mapping[str, bytes | None]) -> str: ...
     def commit(self, tree: str, parents: Sequence[str], message: str, when: float) -> str: ...
     def files(self, tree: str, match: Callable[[str], bool] | None = None) -> dict[str, bytes]: ...
-    def modes(self, tree: str) -> Mapping[str, int]: ...
+    def entries(self, tree: str) -> Iterable[Entry]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ class Search:
         self.seed = opened.seed
         self.gates = Gatekeeper(self)
         self._files: dict[str, dict[str, bytes]] = {}
-        self._novelty: dict[str, tuple[object, dict[str, float]]] = {}
+        self._modes: dict[str, dict[str, int]] = {}
+        self._novelty: dict[str, tuple[object, Novelty]] = {}
         self._errors_in_a_row = 0
         self._session_start = timer()
         self._session_base = state.ledger.seconds()
@@ -218,22 +220,16 @@ class Search:
             return max(ledger.left("evaluations"), 0.0) / limit
         return ledger.share_left()
 
-    def _novelty_of(self, task: str, live: Mapping[str, Sequence[Candidate]]) -> dict[str, float]:
+    def _novelty_of(self, task: str, live: Mapping[str, Sequence[Candidate]]) -> Mapping[str, float]:
+        """Novelty of the live members, computed when a selector first asks for one and kept until membership changes."""
         members = tuple(dict.fromkeys(c.commit for group in live.values() for c in group))
         known = self._novelty.get(task)
         if known and known[0] == members:
             return known[1]
-        index = SketchIndex()
         sketches = {commit: self.state.live.sketches.get(commit, "") for commit in members}
-        for commit, text in sketches.items():
-            if text:
-                index.add(commit, text)
-        novelty = {}
-        for commit, text in sketches.items():
-            near = [distance for key, distance in index.nearest(text, 4) if key != commit] if text else []
-            novelty[commit] = sum(near) / len(near) if near else 1.0
-        self._novelty[task] = (members, novelty)
-        return novelty
+        found = Novelty(sketches)
+        self._novelty[task] = (members, found)
+        return found
 
     # ---- accept --------------------------------------------------------------------------------------------------
 
@@ -245,7 +241,7 @@ class Search:
         if proposal.stillborn:
             return self._refuse(brief, "stillborn", proposal, proposal.stillborn)
         parent = self.state.candidates[parents[0]]
-        before = self.objects.modes(parent.tree)
+        before = self.modes(parent.tree)
         if why := check_edit(ground.task, before, proposal.files):
             return self._refuse(brief, "policy", proposal, why)
         tree = self.objects.edit(parent.tree, proposal.files)
@@ -316,6 +312,14 @@ class Search:
         if candidate.commit not in self._files:
             self._remember_files(candidate.commit, self.objects.files(candidate.tree, task.may_edit))
         return self._files[candidate.commit]
+
+    def modes(self, tree: str) -> dict[str, int]:
+        """path -> git mode of every file of a tree, from a bounded cache."""
+        if tree not in self._modes:
+            while len(self._modes) >= 64:
+                self._modes.pop(next(iter(self._modes)))
+            self._modes[tree] = {entry.path: entry.mode for entry in self.objects.entries(tree)}
+        return self._modes[tree]
 
     def _remember_files(self, commit: str, files: dict[str, bytes]) -> None:
         self._files[commit] = files

@@ -21,7 +21,7 @@ from evolve.errors import EvolveError
 from evolve.evaluators.evaluator import Executor, Job
 from evolve.loop import Done, Measured, Pipeline, Slots, Tick, evolve
 from evolve.mutators import Mutator
-from evolve.opening import Opened, fixed_dates
+from evolve.opening import Opened
 from evolve.population import events as ev
 from evolve.population import selection
 from evolve.population.candidate import Candidate
@@ -70,11 +70,10 @@ class Session:
         self.mutators = dict(mutators or {m.name: m for m in mutator_registry.load(settings.mutators)})
         self.selector = selector or selection.load(settings.selector)
         self.state, self.writer, self.store = opened.state, opened.writer, opened.archive.store
-        dates = fixed_dates().__next__ if settings.fixed_dates else time.time
         self.search = Search(
             self.writer, self.store, self.state, opened.grounds, self.selector,
             {name: tuple(m.operators) for name, m in self.mutators.items()},
-            evidence=self.evidence, dates=dates, timer=time.monotonic,
+            evidence=self.evidence, dates=self.writer.now, timer=time.monotonic,
         )  # fmt: skip
         self.reports: dict[str, Report] = {}
         self.controls: dict[str, Control] = {}
@@ -233,7 +232,7 @@ class Session:
         """All evidence of a candidate, oldest first, read back from the log."""
         found = []
         for oid in self.state.lineage.measured.get(commit, ()):
-            event = self.opened.archive.event(oid)
+            event = self.opened.archive.recorded(oid).event
             if isinstance(event, ev.Measured):
                 found.append(event.evidence)
         return found
@@ -288,4 +287,4 @@ class _Books:
         return self._archive.artifact(oid, name)
 
     def event(self, oid: str) -> ev.Event:
-        return self._archive.event(oid)
+        return self._archive.recorded(oid).event

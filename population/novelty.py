@@ -12,7 +12,7 @@ import base64
 import hashlib
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -153,3 +153,34 @@ class SketchIndex:
         distances = (self._rows[: len(self._keys)] != _values(sketch)).mean(axis=1)
         first = np.argsort(distances, kind="stable")[:k]
         return [(self._keys[i], float(distances[i])) for i in first]
+
+
+class Novelty(Mapping[str, float]):
+    """key -> mean distance to its NEAREST nearest others, 1.0 without a sketch; computed once, when first asked for."""
+
+    NEAREST = 3
+
+    def __init__(self, sketches: Mapping[str, str]) -> None:
+        self._sketches = dict(sketches)
+        self._found: dict[str, float] | None = None
+
+    def _compute(self) -> dict[str, float]:
+        if self._found is None:
+            self._found = dict.fromkeys(self._sketches, 1.0)
+            keys = [key for key, text in self._sketches.items() if text]
+            if len(keys) > 1:
+                rows = np.stack([_values(self._sketches[key]) for key in keys])
+                apart = (rows[:, None, :] != rows[None, :, :]).mean(axis=2)
+                np.fill_diagonal(apart, np.inf)
+                near = np.sort(apart, axis=1)[:, : min(self.NEAREST, len(keys) - 1)].mean(axis=1)
+                self._found.update(zip(keys, near.tolist(), strict=True))
+        return self._found
+
+    def __getitem__(self, key: str) -> float:
+        return self._compute()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sketches)
+
+    def __len__(self) -> int:
+        return len(self._sketches)

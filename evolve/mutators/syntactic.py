@@ -21,10 +21,11 @@ from evolve.population.brief import Brief, Proposal
 TAU = 0.6
 """Standard deviation of the logarithm of a step's change from parent to child."""
 
-FRESH = 0.15
-"""Chance that a step's size is drawn anew, log-uniform over LEAST..MOST."""
+FRESH = 0.7
+"""Chance that a step's size is drawn anew, log-uniform over LEAST..MOST. High, because one elitist parent takes small
+gains first and an inherited step then shrinks far below what would pay (measured: docs/search.md)."""
 
-LEAST, MOST = 1e-7, 1.0
+LEAST, MOST = 3e-3, 3.0
 
 FIRST = 0.1
 """Step of a parent that carries none."""
@@ -152,6 +153,9 @@ def _numbers(piece: Workpiece, rng: random.Random, scale: float) -> tuple[list[E
 
 
 def _choose(numbers: Sequence[Number], rng: random.Random) -> list[Number]:
+    if rng.random() < 0.5:  # the literals of one row of a table, or one alone
+        one = numbers[int(rng.random() * len(numbers))]
+        return [n for n in numbers if n.row == one.row] if one.row >= 0 else [one]
     count = min(len(numbers), int(1 / max(rng.random(), 1e-9) ** 0.7))
     at = int(rng.random() * len(numbers))
     if rng.random() < 0.6:  # neighbours in the text often belong together

@@ -44,7 +44,7 @@ _COLLECTIONS = {"list", "tuple", "dictionary", "set"}
 @dataclass(frozen=True, slots=True)
 class Number:
     """A number literal. `scale`: the size of a natural step: spread of the literals in the same table, else its own
-    magnitude. `table`: which outermost collection holds it, -1 for none."""
+    magnitude. `table`: which outermost collection holds it, -1 for none. `row`: which innermost one."""
 
     start: int
     end: int
@@ -52,6 +52,7 @@ class Number:
     integer: bool
     scale: float
     table: int
+    row: int = -1
 
     def moved(self, step: float) -> bytes:
         """The literal moved by `step` times its scale, as text; an integer by at least one."""
@@ -151,19 +152,20 @@ def _scan(piece: Workpiece) -> None:
 
 
 def _walk(piece: Workpiece, root: Node) -> None:
-    found: list[tuple[Node, int]] = []
+    found: list[tuple[Node, int, int]] = []
     names: set[bytes] = set()
-    stack: list[tuple[Node, int]] = [(root, -1)]
-    tables = 0
+    stack: list[tuple[Node, int, int]] = [(root, -1, -1)]
+    collections = 0
     while stack:
-        node, table = stack.pop()
+        node, table, row = stack.pop()
         kind = node.type
         if kind in ("string", "comment"):
             continue
-        if kind in _COLLECTIONS and table < 0:
-            table, tables = tables, tables + 1
+        if kind in _COLLECTIONS:
+            row, collections = collections, collections + 1
+            table = row if table < 0 else table
         if kind in ("integer", "float"):
-            found.append((node, table))
+            found.append((node, table, row))
         if node.child_count == 0:
             text = node.text or b""
             if text in SWAPS and (kind != "identifier" or text in (b"min", b"max")):
@@ -174,7 +176,7 @@ def _walk(piece: Workpiece, root: Node) -> None:
             piece.expressions.append((node.start_byte, node.end_byte))
         if kind in ("block", "module"):
             _statements(piece, node)
-        stack.extend((child, table) for child in reversed(node.children))
+        stack.extend((child, table, row) for child in reversed(node.children))
     piece.names = sorted(names)
     piece.numbers = _scaled(found)
 
@@ -212,20 +214,20 @@ def _statements(piece: Workpiece, block: Node) -> None:
         piece.statements.append(statement)
 
 
-def _scaled(found: Sequence[tuple[Node, int]]) -> list[Number]:
-    rows: list[tuple[Node, int, float, bool]] = []
+def _scaled(found: Sequence[tuple[Node, int, int]]) -> list[Number]:
+    read: list[tuple[Node, int, int, float, bool]] = []
     by_table: dict[int, list[float]] = {}
-    for node, table in found:
+    for node, table, row in found:
         text = (node.text or b"").replace(b"_", b"")
         try:
             value = float(int(text, 0)) if node.type == "integer" else float(text)
         except ValueError:
             continue  # complex, or an old octal
-        rows.append((node, table, value, node.type == "integer"))
+        read.append((node, table, row, value, node.type == "integer"))
         by_table.setdefault(table, []).append(value)
     spreads = {table: _spread(values) for table, values in by_table.items() if table >= 0}
     return [
-        Number(n.start_byte, n.end_byte, v, i, spreads.get(t, 0.0) or abs(v) or 1.0, t) for n, t, v, i in rows
+        Number(n.start_byte, n.end_byte, v, i, spreads.get(t, 0.0) or abs(v) or 1.0, t, r) for n, t, r, v, i in read
     ]
 
 
