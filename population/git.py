@@ -11,6 +11,7 @@ stay in memory until then, so libgit2 never has to open them.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections import OrderedDict
@@ -39,6 +40,8 @@ LIBGIT2_CACHE = 16 << 20
 LIBGIT2_WINDOW = 4 << 20
 LIBGIT2_MAPPED = 64 << 20
 """libgit2's object cache and mapped pack windows, in bytes: its defaults grow a long run's memory by hundreds of MB."""
+
+_FULL = re.compile(r"[0-9a-f]{40}")
 
 _REGULAR = (MODE_FILE, MODE_EXECUTABLE, 0o100664)
 
@@ -97,10 +100,11 @@ class _Held(pygit2.OdbBackend):
 class Store:
     """Objects of one bare repository. Objects may be made and read from several threads, and `flush` run in another.
 
-    durable: fsync what `flush` writes; False only where nothing need survive a power cut.
+    durable: fsync what `flush` writes; False only where nothing need survive a power cut. fold_packs: join fresh packs
+    when there are this many (0: FOLD_PACKS).
     """
 
-    def __init__(self, path: str | Path, *, durable: bool = True) -> None:
+    def __init__(self, path: str | Path, *, durable: bool = True, fold_packs: int = 0) -> None:
         self.path = Path(path)
         self.durable = durable
         self.lock = threading.RLock()
@@ -110,7 +114,7 @@ class Store:
         self._flushed: list[str] = []
         self._fresh: list[str] = []
         self._retired: list[str] = []
-        self._fold_at = FOLD_PACKS
+        self._fold_packs = self._fold_at = fold_packs or FOLD_PACKS
         self._bytes = 0
         self._flushing = threading.Lock()
         self._trees: OrderedDict[str, objects.TreeItems] = OrderedDict()
@@ -222,16 +226,12 @@ class Store:
         return self.raw(oid)[1]
 
     def exists(self, oid: str) -> bool:
-        try:
-            return oid in self._held or oid in self.repository().odb
-        except ValueError:
-            return False
+        """Whether `oid` is the full id of an object here."""
+        return oid in self._held or (_FULL.fullmatch(oid) is not None and oid in self.repository().odb)
 
     def holds_commit(self, oid: str) -> bool:
         """Whether `oid` is the full id of a commit here, pending ones included."""
-        if len(oid) != 40 or not self.exists(oid):
-            return False
-        return self.raw(oid)[0] == COMMIT
+        return self.exists(oid) and self.raw(oid)[0] == COMMIT
 
     def commit_of(self, oid: str) -> objects.CommitObject:
         """A commit, parsed. Raises ArchiveError where `oid` is none."""
@@ -387,9 +387,9 @@ class Store:
         try:
             self.fold()
         except disk.DiskError:
-            self._fold_at = len(self._fresh) + FOLD_PACKS
+            self._fold_at = len(self._fresh) + self._fold_packs
             raise
-        self._fold_at = FOLD_PACKS
+        self._fold_at = self._fold_packs
         return True
 
     def fold(self) -> None:
@@ -400,9 +400,14 @@ class Store:
     def _fold(self) -> None:
         if not self._fresh:
             return
-        pack.store(pack.concatenate(self._fresh), self._packs, durable=self.durable)
+        if len(self._fresh) == 1:
+            joined = self._fresh[0]
+        else:
+            joined = pack.store(pack.concatenate(self._fresh), self._packs, durable=self.durable)
+        disk.unlink([joined + ".keep"])  # it may be one of the fresh ones, when that holds all there is in the others
         self._discard(self._retired)
-        self._retired, self._fresh = self._fresh, []  # removed at the next join: a reader may hold their names
+        self._retired = [stem for stem in self._fresh if stem != joined]  # go at the next join: readers may want them
+        self._fresh = []
         with self.lock:
             self._repository = None
             for oid in self._flushed:
