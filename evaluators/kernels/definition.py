@@ -62,6 +62,7 @@ class Tolerance:
     rms_atol: further absolute slack as a share of the golden output's root mean square (our pack's way: it cannot be
     hidden under as outputs shrink). cap: largest allowed |x - golden|, None for none. slices: share that must match in
     every index of every axis with 8 or more elements behind it (a row, a head, an expert), 0.0 in compat mode.
+    steps: slack of whole-number outputs, which are exact otherwise.
     """
 
     atol: float = 1e-2
@@ -71,6 +72,7 @@ class Tolerance:
     negative_inf: bool = False
     rms_atol: float = 0.0
     slices: float = 0.9
+    steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ class Problem:
     golden: the reference in float64 where the problem has one (pack references accept float64 inputs).
     bytes_moved, flops: reviewed overrides of the counted bound, sizes -> number; None: counted.
     math: dtype the counted FLOPs run at on tensor cores ("bfloat16", "tf32", "float8_e4m3fn"), "" for the inputs' own.
+    tolerances: output -> its own tolerance, where outputs differ in dtype.
     ratio_cap: largest err(candidate)/err(reference) against golden (D10).
     root: folder of safetensors paths.
     """
@@ -180,10 +183,15 @@ class Problem:
     math: str = ""
     ratio_cap: float = 8.0
     tiny: tuple[Workload, ...] = ()
+    tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         return self.definition.name
+
+    def tolerance(self, workload: Workload, output: str) -> Tolerance:
+        """The output's own tolerance where it has one (float32 beside bfloat16), else the workload's."""
+        return self.tolerances.get(output, workload.tolerance)
 
 
 def _check(definition: Definition) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -65,13 +66,14 @@ def _problem(entry: Any) -> Problem:
         name=entry.name, axes=axes, inputs=inputs, outputs=outputs, reference=_source(entry),
         op_type=entry.family, description=" ".join((inspect.getdoc(entry.run) or "").split()),
     )  # fmt: skip
-    tolerance = _tolerance(entry, outputs)
+    own = {name: _tolerance(entry, spec.dtype) for name, spec in outputs.items()}
+    tolerance = max(own.values(), key=lambda t: t.rtol)
     problem = Problem(
         definition,
         tuple(_workload(entry, tolerance, sizes, f"dev-{i}") for i, sizes in enumerate(_columns(entry.dev))),
         source="pack", family=entry.family, draw=functools.partial(_draw, entry, definition, tolerance),
         make=functools.partial(_make, entry), golden=True, bytes_moved=entry.bytes_moved, flops=entry.flops, math=entry.math,
-        ratio_cap=entry.ratio_cap,
+        ratio_cap=entry.ratio_cap, tolerances=own,
         tiny=tuple(_workload(entry, tolerance, sizes, f"tiny-{i}") for i, sizes in enumerate(_columns(entry.tiny))),
     )  # fmt: skip
     return problem
@@ -89,12 +91,8 @@ def _spec(text: str) -> Spec:
     return Spec(None if shape == "-" else tuple(shape.split(",")), dtype)
 
 
-def _tolerance(entry: Any, outputs: Mapping[str, Spec]) -> Tolerance:
-    import dataclasses
-
-    floats = [spec.dtype for spec in outputs.values() if spec.dtype in TOLERANCES]
-    widest = max(floats, key=lambda name: TOLERANCES[name].rtol) if floats else "float32"
-    return dataclasses.replace(TOLERANCES[widest], **entry.tolerance)
+def _tolerance(entry: Any, dtype: str) -> Tolerance:
+    return dataclasses.replace(TOLERANCES.get(dtype, TOLERANCES["float32"]), **entry.tolerance)
 
 
 def _workload(entry: Any, tolerance: Tolerance, sizes: Mapping[str, int], uuid: str) -> Workload:

@@ -49,7 +49,7 @@ def sliding_window(q, k, v):
 
 
 @problem("attention", inputs={"q": Q, "k": K, "v": V, "sink": "float32 heads sink"}, outputs=OUT, dev=DEV, draw=DRAW, tiny=TINY, flops=causal,
-         math="bfloat16")  # fmt: skip
+         math="bfloat16", tolerance={"rms_atol": 4e-2})  # fmt: skip
 def attention_sink(q, k, v, sink):
     """Causal attention with one learned logit a head that joins the softmax's denominator and adds nothing."""
     acc = torch.promote_types(q.dtype, torch.float32)
@@ -61,7 +61,7 @@ def attention_sink(q, k, v, sink):
 
 
 @problem("attention", inputs={"q": Q, "k": K, "v": V, "slopes": "float32 heads unit"}, outputs=OUT, dev=DEV, draw=DRAW, tiny=TINY, flops=causal,
-         math="bfloat16")  # fmt: skip
+         math="bfloat16", tolerance={"rms_atol": 4e-2})  # fmt: skip
 def attention_alibi(q, k, v, slopes):
     """Causal attention with bias -slope[head] * distance."""
     acc = torch.promote_types(q.dtype, torch.float32)
@@ -75,7 +75,7 @@ def attention_alibi(q, k, v, slopes):
 
 @problem("attention", inputs={"grad": "bfloat16 batch,heads,seq,dim randn", "q": Q, "k": K, "v": V},
          outputs={"grad_q": "bfloat16 batch,heads,seq,dim", "grad_k": "bfloat16 batch,heads,seq,dim", "grad_v": "bfloat16 batch,heads,seq,dim"},
-         dev=DEV, draw=DRAW, tiny=TINY, flops=lambda a: 2.5 * causal(a), math="bfloat16", tolerance={"rms_atol": 3e-2})  # fmt: skip
+         dev=DEV, draw=DRAW, tiny=TINY, flops=lambda a: 2.5 * causal(a), math="bfloat16", tolerance={"rms_atol": 6e-2})  # fmt: skip
 def attention_backward(grad, q, k, v):
     """Gradients of causal attention with respect to q, k and v (the forward is recomputed)."""
     acc = torch.promote_types(q.dtype, torch.float32)
@@ -88,9 +88,9 @@ def attention_backward(grad, q, k, v):
 
 
 def paged_make(sizes, generator, device, rand):
-    """Sequence lengths and a page table without sharing; pages in random order."""
+    """Sequence lengths of 3/4 of the slots or more, and a page table without sharing; pages in random order."""
     b, slots = sizes["batch"], sizes["slots"]
-    lengths = torch.randint(1, slots * 16 + 1, (b,), generator=generator, device=device)
+    lengths = torch.randint(12 * slots, slots * 16 + 1, (b,), generator=generator, device=device)
     table = torch.randperm(sizes["pages"], generator=generator, device=device)[: b * slots].reshape(b, slots)
     return {"lengths": lengths.to(torch.int32), "table": table.to(torch.int32)}
 
@@ -102,12 +102,12 @@ def paged_make(sizes, generator, device, rand):
          dev={"batch": [1, 8, 32, 64, 16, 5], "kv_heads": [8, 8, 8, 8, 4, 2], "slots": [64, 32, 64, 32, 128, 37], "dim": [128] * 6},
          draw={"batch": (1, 32, 1), "kv_heads": [1, 2, 4, 8], "slots": (1, 64, 1), "dim": [64, 128]},
          tiny={"batch": [2, 3], "kv_heads": [1, 2], "slots": [2, 1], "dim": [16, 32]}, math="bfloat16",
-         flops=lambda a: 2.0 * a["batch"] * a["heads"] * a["dim"] * a["slots"] * 16,
-         bytes_moved=lambda a: 2.0 * a["batch"] * a["slots"] * 16 * a["kv_heads"] * a["dim"])  # fmt: skip
+         flops=lambda a: 3.0 * a["batch"] * a["heads"] * a["dim"] * a["slots"] * 16,
+         bytes_moved=lambda a: 3.0 * a["batch"] * a["slots"] * 16 * a["kv_heads"] * a["dim"])  # fmt: skip
 def gqa_paged_decode(q, k_cache, v_cache, table, lengths):
     """One query token a sequence against a paged cache (16 tokens a page); `lengths` tokens of each sequence are live.
 
-    The bound prices half of the slots, the mean of the lengths drawn.
+    The bound prices 3/4 of the slots, the least that is live.
     """
     acc = torch.promote_types(q.dtype, torch.float32)
     b, h, d = q.shape

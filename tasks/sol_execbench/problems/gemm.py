@@ -34,7 +34,7 @@ def gemm_skinny(x, w):
 @problem("gemm", inputs={"a": "bfloat16 m,k randn", "b": "bfloat16 k,n fan"}, outputs={"c": "float32 m,n"},
          dev={"m": [64, 128, 64, 256, 128, 96], "n": [64, 128, 256, 256, 64, 72], "k": [16384, 32768, 65536, 16384, 131072, 40000]},
          draw={"m": (16, 256, 1), "n": (16, 256, 8), "k": (8192, 65536, 8)}, tiny={"m": [8, 5], "n": [16, 8], "k": [256, 512]},
-         flops=product, math="bfloat16", tolerance={"rms_atol": 1e-2, "rtol": 1e-2})  # fmt: skip
+         flops=product, math="bfloat16", tolerance={"rms_atol": 5e-4, "rtol": 5e-4})  # fmt: skip
 def gemm_split_k(a, b):
     """c = a @ b in float32 for a small c and a very long k."""
     acc = torch.promote_types(a.dtype, torch.float32)
@@ -64,7 +64,8 @@ def grouped_make(sizes, generator, device, rand):
          dev={"m": [512, 2048, 4096, 4096, 1024, 777], "n": [1024, 1024, 2048, 1024, 512, 768], "k": [1024, 1024, 1024, 2048, 512, 768], "groups": [4, 8, 8, 16, 32, 8]},
          draw={"m": (16, 2048, 1), "n": (64, 2048, 8), "k": (64, 2048, 8), "groups": [2, 4, 8, 16]},
          tiny={"m": [24, 31], "n": [16, 8], "k": [16, 32], "groups": [3, 4]}, derived={"ends": "groups + 1"}, make=grouped_make,
-         flops=product, math="bfloat16")  # fmt: skip
+         flops=product, math="bfloat16",  # one group at least is not empty
+         bytes_moved=lambda a: 2.0 * (a["m"] * a["k"] + a["m"] * a["n"] + a["k"] * a["n"]))  # fmt: skip
 def gemm_grouped(x, w, offsets):
     """Rows offsets[i]..offsets[i+1] of x times w[i]; groups may be empty."""
     y = torch.empty(x.shape[0], w.shape[2], dtype=x.dtype, device=x.device)
@@ -111,7 +112,7 @@ def gemm_fp8_block(a, a_scale, b, b_scale):
 @problem("gemm", inputs={"x": "bfloat16 m,k randn", "w": "int8 n,k int8", "scale": "float32 n scale"}, outputs={"y": "bfloat16 m,n"},
          dev={"m": [1, 8, 16, 64, 512, 2048], "n": [4096, 4096, 14336, 4096, 4096, 4096], "k": [4096, 4096, 4096, 4096, 4096, 4096]},
          draw={"m": (1, 512, 1), "n": (256, 8192, 8), "k": (256, 8192, 8)}, tiny={"m": [3, 8], "n": [16, 24], "k": [32, 64]},
-         flops=product, math="bfloat16", tolerance={"rms_atol": 2e-2})  # fmt: skip
+         flops=product, math="bfloat16")  # fmt: skip
 def gemm_int8_weight(x, w, scale):
     """y = (x @ w^T) * scale, weights in int8 with one float32 scale an output channel."""
     acc = torch.promote_types(x.dtype, torch.float32)

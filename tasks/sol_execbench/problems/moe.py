@@ -59,6 +59,7 @@ def grouped_make(sizes, generator, device, rand):
               "experts": [8, 8, 16, 32, 16, 8]},
          draw={"slots": (8, 4096, 1), "hidden": (64, 1024, 8), "inner": (64, 768, 8), "experts": [4, 8, 16]},
          tiny={"slots": [12, 21], "hidden": [16, 24], "inner": [16, 8], "experts": [3, 4]}, math="bfloat16", tolerance={"rms_atol": 2e-2},
+         bytes_moved=lambda a: 2.0 * (2 * a["slots"] + 3 * a["inner"]) * a["hidden"],  # one expert at least has rows
          flops=lambda a: 6.0 * a["slots"] * a["hidden"] * a["inner"])  # fmt: skip
 def moe_grouped_ffn(x, gate_up, down, offsets):
     """Rows of expert e: (silu(x @ gate) * (x @ up)) @ down, with gate_up = [gate, up] along its last axis."""

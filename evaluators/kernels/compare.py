@@ -1,0 +1,160 @@
+"""Is an output right? Against a float64 (or exact) golden, element by element and slice by slice (D2, D10)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from evolve.evaluators.kernels.definition import Problem, Tolerance
+from evolve.evaluators.kernels.inputs import dtype_of
+
+SLICE = 8
+"""Slices of fewer elements are left to the overall ratio: one tie would be an eighth of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFacts:
+    """What one output of one call looked like beside the golden answer. All JSON-plain.
+
+    matched: share of elements within tolerance; slice: the smallest such share over any index of any axis;
+    worst: largest |x - golden| in units of its tolerance; error: ||x - golden|| / ||golden||.
+    fault: "" or the first structural fault ("shape", "dtype", "nan", "inf").
+    """
+
+    name: str
+    matched: float = 0.0
+    slice: float = 0.0
+    worst: float = math.inf
+    error: float = math.inf
+    largest: float = math.inf
+    fault: str = ""
+    detail: str = ""
+
+
+def reference(problem: Problem) -> Any:
+    """The compiled `run` of a problem's reference. Runs trusted code only: a problem's, never a candidate's."""
+    scope: dict[str, Any] = {"__name__": f"reference_of_{problem.name}"}
+    exec(compile(problem.definition.reference, f"<reference of {problem.name}>", "exec"), scope)
+    return scope["run"]
+
+
+def outputs_of(result: Any, names: Sequence[str]) -> list[Any]:
+    """A reference's answer (tensor, tuple, list or dict) as a list in output order."""
+    if isinstance(result, Mapping):
+        return [result[name] for name in names]
+    if isinstance(result, tuple | list):
+        return list(result)
+    return [result]
+
+
+def golden(problem: Problem, run: Any, inputs: Mapping[str, Any], device: str) -> tuple[list[torch.Tensor], bool]:
+    """Right answers for these inputs and whether they were computed in float64.
+
+    A foreign reference that names float32 itself stays in its own precision; then D10 has nothing to measure against.
+    """
+    names = list(problem.definition.outputs)
+    wide = {n: v.to(torch.float64) if _wide(v) else v for n, v in inputs.items()}
+    try:
+        answers = [_tensor(x, device) for x in outputs_of(run(*wide.values()), names)]
+        exact = all(a.dtype == torch.float64 for a in answers if a.is_floating_point())
+    except (RuntimeError, TypeError, AssertionError, ValueError, NotImplementedError) as error:
+        if problem.golden:
+            raise
+        answers, exact = [], False
+        del error
+    if not exact:
+        clones = [v.clone() if isinstance(v, torch.Tensor) else v for v in inputs.values()]
+        answers = [_tensor(x, device) for x in outputs_of(run(*clones), names)]
+    return answers, exact
+
+
+def _wide(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.dtype.itemsize > 1
+
+
+def _tensor(value: Any, device: str) -> torch.Tensor:
+    return value if isinstance(value, torch.Tensor) else torch.tensor(value, device=device)
+
+
+def compare(name: str, got: torch.Tensor, want: torch.Tensor, tolerance: Tolerance, dtype: str = "") -> OutputFacts:
+    """One output against its golden answer; `got` is a plain tensor the referee owns."""
+    if tuple(got.shape) != tuple(want.shape):
+        return OutputFacts(name, fault="shape", detail=f"{list(got.shape)}, not {list(want.shape)}")
+    if dtype and got.dtype != dtype_of(dtype):
+        return OutputFacts(name, fault="dtype", detail=f"{str(got.dtype).removeprefix('torch.')}, not {dtype}")
+    if got.numel() == 0:
+        return OutputFacts(name, 1.0, 1.0, 0.0, 0.0, 0.0)
+    if not want.is_floating_point():
+        return _whole(name, got, want, tolerance)
+    x = got.to(torch.float64 if want.dtype == torch.float64 else torch.float32)
+    y = want.to(x.dtype)
+    if bool(torch.isnan(x).any()):
+        return OutputFacts(name, fault="nan", detail=f"{int(torch.isnan(x).sum())} of {x.numel()} elements are NaN")
+    if fault := _infinite(name, x, y, tolerance):
+        return fault
+    finite = torch.isfinite(y)
+    x, y = torch.where(finite, x, 0.0), torch.where(finite, y, 0.0)
+    off = (x - y).abs()
+    rms = float(y.square().mean().sqrt())
+    allowed = tolerance.atol + tolerance.rms_atol * rms + tolerance.rtol * y.abs()
+    good = off <= allowed
+    if rms > 0 and not bool(x.any()):
+        good = torch.zeros_like(good)
+    norm = float(y.norm())
+    largest = float(off.max())
+    return OutputFacts(
+        name, float(good.double().mean()), _slice(good), float((off / allowed.clamp(min=1e-300)).max()),
+        float(off.norm()) / norm if norm > 0 else float(off.norm()), largest,
+    )  # fmt: skip
+
+
+def _infinite(name: str, x: torch.Tensor, y: torch.Tensor, tolerance: Tolerance) -> OutputFacts | None:
+    infinite = torch.isinf(x)
+    if not bool(infinite.any()) and not bool(torch.isinf(y).any()):
+        return None
+    if tolerance.negative_inf and bool((infinite == torch.isinf(y)).all()) and not bool((x == math.inf).any()):
+        return None
+    return OutputFacts(name, fault="inf", detail=f"{int(infinite.sum())} elements are infinite")
+
+
+def _whole(name: str, got: torch.Tensor, want: torch.Tensor, tolerance: Tolerance) -> OutputFacts:
+    off = (got.to(torch.int64) - want.to(torch.int64)).abs()
+    good = off <= tolerance.steps
+    largest = float(off.max())
+    norm = float(want.double().norm())
+    error = float(off.double().norm()) / norm if norm > 0 else float(off.double().norm())
+    return OutputFacts(name, float(good.double().mean()), _slice(good), largest / max(tolerance.steps, 1), error, largest)
+
+
+def _slice(good: torch.Tensor) -> float:
+    """Smallest share of matching elements over any index of any axis whose slices have SLICE elements or more."""
+    least = 1.0
+    for axis in range(good.ndim):
+        if good.shape[axis] > 1 and good.numel() // good.shape[axis] >= SLICE:
+            others = [i for i in range(good.ndim) if i != axis]
+            least = min(least, float(good.double().mean(dim=others).min()))
+    return least
+
+
+def passes(facts: OutputFacts, tolerance: Tolerance) -> bool:
+    """The rule on one output: structure, overall share, slice share, cap."""
+    if facts.fault or facts.matched < tolerance.ratio or facts.slice < tolerance.slices:
+        return False
+    return tolerance.cap is None or facts.largest <= tolerance.cap
+
+
+def why(facts: OutputFacts, tolerance: Tolerance) -> str:
+    """One sentence on a failing output, "" for one that passes."""
+    if facts.fault:
+        return f"output {facts.name!r}: {facts.fault}: {facts.detail}"
+    if facts.matched < tolerance.ratio:
+        return f"output {facts.name!r}: {1 - facts.matched:.3%} of elements are off, the worst by {facts.worst:.3g} tolerances"
+    if facts.slice < tolerance.slices:
+        return f"output {facts.name!r}: a whole slice is off ({1 - facts.slice:.1%} of its elements), though most others match"
+    if tolerance.cap is not None and facts.largest > tolerance.cap:
+        return f"output {facts.name!r}: largest error {facts.largest:.3g} is over the cap {tolerance.cap:g}"
+    return ""
