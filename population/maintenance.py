@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evolve.population import disk, place, usergit
-from evolve.population.lock import Lock
+from evolve.population.lock import Lock, held
 from evolve.tasks.errors import ArchiveError, RepositoryError
 
 FACTOR = 2
@@ -169,11 +169,13 @@ def _adopt(scratch: Path, folder: Path) -> str:
 
 
 def _unlock_stale(path: Path) -> None:
-    """Lock files on refs that a killed `git pack-refs` left: nobody else packs while we hold the maintenance lock."""
-    now = time.time()
+    """Remove lock files that the dead left: a killed writer's on its own log, a killed `git pack-refs`'s on any ref."""
+    locks, now = place.home_of(path) / "locks" / "logs", time.time()
     for lock in [*path.glob("*.lock"), *(path / "refs").rglob("*.lock")]:
+        run, _, log = lock.with_suffix("").relative_to(path).as_posix().removeprefix("refs/evolve/").partition("/log/")
+        dead = log != "" and not held(locks / run / log)
         try:
-            if now - lock.stat().st_mtime > STALE:
+            if dead or now - lock.stat().st_mtime > STALE:
                 lock.unlink()
         except FileNotFoundError:
             continue

@@ -115,17 +115,18 @@ def store(pack: Pack, folder: str, *, durable: bool, keep: str = "") -> str:
     stem = os.path.join(folder, "pack-" + data[-20:].hex())
     if os.path.exists(stem + ".idx") and os.path.exists(stem + ".pack"):
         return stem  # the very same objects, written before
-    scratch = os.path.join(folder, f"tmp_pack_{os.getpid()}_{data[-20:].hex()}")
+    # git takes whatever ends in .pack or .idx for one, whatever it begins with
+    scratch = {end: os.path.join(folder, f"tmp{end}_{os.getpid()}_{data[-20:].hex()}") for end in ("_pack", "_idx")}
     made = []
     try:
-        for suffix, content in ((".pack", data), (".idx", index)):
-            made.append(scratch + suffix)
-            disk.write_file(scratch + suffix, content, durable=durable)
+        for end, content in (("_pack", data), ("_idx", index)):
+            made.append(scratch[end])
+            disk.write_file(scratch[end], content, durable=durable)
         if keep:
             made.append(stem + ".keep")
             disk.write_file(stem + ".keep", keep.encode(), durable=False)
-        for suffix in (".pack", ".idx"):
-            disk.replace(scratch + suffix, stem + suffix)
+        for end, suffix in (("_pack", ".pack"), ("_idx", ".idx")):
+            disk.replace(scratch[end], stem + suffix)
             made.append(stem + suffix)
         if durable:
             disk.sync_directory(folder)

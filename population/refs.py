@@ -46,6 +46,10 @@ class Refs:
             raise ArchiveError(f"ref {name} in {self.path} holds {value!r}, not an object id; restore it from a copy")
         return value
 
+    def untouched(self, name: str) -> bool:
+        """Whether nobody has made this ref, nor died making it (its lock file would bar the way)."""
+        return self.read(name) is None and not os.path.exists(os.path.join(self.path, name) + ".lock")
+
     def under(self, prefix: str) -> dict[str, str]:
         """Name -> id of every ref below `prefix` (which ends in a slash), sorted by name."""
         found = {}

@@ -96,7 +96,7 @@ class Writer:
                 if isinstance(error, ArchiveError):
                     raise
                 continue
-            if self._archive.refs.read(self._archive.log_ref(self.run, log)) is None:
+            if self._archive.refs.untouched(self._archive.log_ref(self.run, log)):
                 return log, lock
             lock.close()
         raise AssertionError("unreachable")

@@ -42,7 +42,7 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.Answered(3, 0, "some-model", "ok", None, 1000, 200, 300, 4.5),
     ev.Refused(3, "t", "known", "same tree", C2, "syntactic/constant"),
     ev.Born(
-        3, "t", C2, TREE, (C1,), 5, "syntactic/constant", "some-model", "one line", "north", (C1,), "b" * 64, "c2tldGNo",
+        3, "t", C2, TREE, (C1,), 5, "syntactic/constant", "some-model", "one line", "north", (C1,), "b" * 64, "c2tl",
     ),
     ev.Imported("t", C1, TREE, (), 0, "seed", "seed", "main", "b" * 64, "c2tldGNo"),
     ev.Started("3/confirm/0", "t", (C2, C1), "confirm", 2, 60.0, 30.0, "5" * 64, C1),
