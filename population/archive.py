@@ -62,14 +62,7 @@ class Archive:
         task: name of a bundled task, for an archive outside any repository (`./evolve-<task>/`). durable: False skips
         every fsync (tests). Raises ArchiveError where there is none, SchemaError for a newer format.
         """
-        found = place.find(where)
-        if (
-            task
-            and found is not None
-            and found.parent.name.startswith("evolve-")
-            and found.parent.name != f"evolve-{task}"
-        ):
-            found = None
+        found = place.find(where, task)
         if found is None and create:
             found = place.create(where, task)
         if found is None:

@@ -58,10 +58,10 @@ def is_archive(path: Path) -> bool:
     return match is not None
 
 
-def find(where: str | Path) -> Path | None:
+def find(where: str | Path, task: str = "") -> Path | None:
     """The archive `where` is or holds, that of the repository around it, or that of its only `evolve-<task>` folder.
 
-    Raises UsageError where several such folders are there to choose from.
+    Raises UsageError where several such folders are there to choose from and `task` does not say which.
     """
     here = Path(where).resolve()
     if not here.is_dir():
@@ -74,7 +74,7 @@ def find(where: str | Path) -> Path | None:
     common = usergit.common_directory(here)
     if common is not None and is_archive(common / "evolve" / NAME):
         return common / "evolve" / NAME
-    found = [path for path in sorted(here.glob(f"{FOLDER}*/{NAME}")) if is_archive(path)]
+    found = [path for path in sorted(here.glob(f"{FOLDER}{task or '*'}/{NAME}")) if is_archive(path)]
     if len(found) > 1:
         names = ", ".join(path.parent.name for path in found)
         raise UsageError(f"{where} holds several archives ({names}); name one of these folders")
@@ -168,7 +168,8 @@ def _may_clone(common: Path) -> bool:
 
 def is_partial(common: Path) -> bool:
     """Whether a repository was cloned with --filter, so that objects of its own history may be elsewhere."""
-    return usergit.run(common, "config", "--get", "extensions.partialClone", ok=(0, 1)).returncode == 0
+    keys = r"^(extensions\.partialclone|remote\..*\.promisor)$"
+    return usergit.run(common, "config", "--get-regexp", keys, ok=(0, 1)).returncode == 0
 
 
 def fetch_commit(archive: Path, repository: str | Path, commit: str) -> None:
@@ -195,14 +196,14 @@ def fetch_commit(archive: Path, repository: str | Path, commit: str) -> None:
     try:
         usergit.run(archive, *arguments, f"--upload-pack={serve}", str(common), commit)
     except RepositoryError as error:
-        hint = (
-            "its history is incomplete here; 'git fetch --refetch' or '--unshallow' completes it"
-            if is_partial(common)
-            else ""
-        )
-        raise RepositoryError(
-            f"commit {commit} cannot be taken from {repository}: {error}{'; ' if hint else ''}{hint}"
-        ) from error
+        hint = f"; {_INCOMPLETE}" if is_partial(common) else ""
+        raise RepositoryError(f"commit {commit} cannot be taken from {repository}{hint}: {error}") from error
+
+
+_INCOMPLETE = (
+    "it is a partial clone that lacks some of the commit's files: check the commit out once, or complete the clone "
+    "with 'git fetch --refetch --no-filter'"
+)
 
 
 def resolve(repository: str | Path, name: str) -> str | None:

@@ -71,7 +71,7 @@ class Folder:
     """`before`: entries on disk when recording began. `changes` since, of which the first `synced` are on disk."""
 
     before: dict[str, File | None] = field(default_factory=dict)
-    changes: list[tuple[str, File | None | str]] = field(default_factory=list)
+    changes: list[tuple[str, File | str | None]] = field(default_factory=list)
     synced: int = 0
 
     def entries(self, changes: int) -> dict[str, File | None]:
