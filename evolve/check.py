@@ -88,7 +88,9 @@ class Checker:
         if report.errors:
             raise BaselineError("; ".join(f.text for f in report.errors))
         texts = tuple(f"{f.level}: {f.name}: {f.text}" for f in findings)
-        self.search.append(ev.Calibrated(self.ground.task.name, self.ground.epoch, calibration, self.seed.commit, texts))
+        self.search.append(
+            ev.Calibrated(self.ground.task.name, self.ground.epoch, calibration, self.seed.commit, texts)
+        )
         self.search.give_verdict(self.ground, self.seed, self.search.evidence(self.seed.commit))
         await self.durable()
         return replace(report, seed=self.seed.verdict or verdict)
@@ -105,7 +107,9 @@ class Checker:
             jobs += self.search.tell(job, await self._measure(job, recorded=True))
         verdict = self.seed.verdict
         if verdict is None:
-            raise BaselineError(f"task {self.ground.task.name!r}: the seed got no verdict; see 'evolve show' of its commit")
+            raise BaselineError(
+                f"task {self.ground.task.name!r}: the seed got no verdict; see 'evolve show' of its commit"
+            )
         return verdict
 
     def _no_baseline(self, verdict: Verdict) -> str:

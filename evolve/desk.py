@@ -100,9 +100,7 @@ class RunDesk:
             if oid is None:
                 lost = self.search.state.ledger.open_requests.get(key)
                 self.search.append(
-                    ev.Answered(
-                        *key, model, "lost", lost.money if lost else None, tokens_in=lost.tokens if lost else 0
-                    )
+                    ev.Answered(*key, model, "lost", lost.money if lost else None, tokens_in=lost.tokens if lost else 0)
                 )
             elif pending.requests[key] == digest:
                 event, body = self.books.event(oid), self.books.artifact(oid, f"answer-{self._call}")

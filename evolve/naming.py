@@ -34,4 +34,6 @@ def resolve(name: str, archive: Archive, state: RunState, where: Path) -> str:
             return str(repository.commit(name).hexsha)
         except (git.BadName, ValueError, git.GitCommandError):
             pass
-    raise UsageError(f"no candidate or commit {name!r}; 'evolve log --name {state.run}' lists the candidates of this run")
+    raise UsageError(
+        f"no candidate or commit {name!r}; 'evolve log --name {state.run}' lists the candidates of this run"
+    )

@@ -19,13 +19,14 @@ import tomlkit
 import evolve as package
 from evolve import evaluators
 from evolve.errors import RepositoryError, TaskError, UsageError
-from evolve.evaluators.evaluator import Evaluator, Site
+from evolve.evaluators.evaluator import Evaluator, Site, Stage
 from evolve.population import events as ev
 from evolve.population import place
-from evolve.population.archive import Archive, Writer
+from evolve.population.archive import Archive
 from evolve.population.folds import RunState
 from evolve.population.git import Store
 from evolve.population.novelty import shape, sketch
+from evolve.population.writer import Writer
 from evolve.search import Ground
 from evolve.settings import RunSettings
 from evolve.tasks import bundled
@@ -78,6 +79,8 @@ def open_run(settings: RunSettings) -> Opened:
         raise UsageError(f"two tasks are called {max(names, key=names.count)!r}; a run's tasks need different names")
     run = settings.name or (names[0] if len(names) == 1 else "suite")
     archive = Archive.open(settings.where, create=True, task=names[0] if sources[0].repository is None else "")
+    if settings.publish:
+        archive.check_room(run, settings.prefix)
     writer = archive.writer(run, exclusive=True, fixed_dates=settings.fixed_dates)
     try:
         return _open(settings, sources, archive, writer, run)
@@ -195,9 +198,11 @@ def _base(source: Source, settings: RunSettings, archive: Archive, writer: Write
     except (git.BadName, ValueError, git.GitCommandError) as error:
         if settings.start:
             raise RepositoryError(f"--from {settings.start}: no such commit here or in the archive") from error
-        raise RepositoryError("the repository has no commit yet; commit the code that is to be evolved first") from error
+        raise RepositoryError(
+            "the repository has no commit yet; commit the code that is to be evolved first"
+        ) from error
     _check_clean(source.task, repository, warnings)
-    return archive.import_commit(repository.git_dir, commit.hexsha)
+    return archive.import_commit(str(repository.git_dir), commit.hexsha)
 
 
 def _check_clean(task: Task, repository: git.Repo, warnings: list[str]) -> None:
@@ -208,14 +213,18 @@ def _check_clean(task: Task, repository: git.Repo, warnings: list[str]) -> None:
             f"{dirty[0]} is editable and has uncommitted changes; commit or stash it, so that the run starts from what you see"
         )
     if paths:
-        warnings.append(f"uncommitted changes in {paths[0]}{' and more' if len(paths) > 1 else ''}: the run starts from HEAD")
+        warnings.append(
+            f"uncommitted changes in {paths[0]}{' and more' if len(paths) > 1 else ''}: the run starts from HEAD"
+        )
 
 
 def _check_editable(task: Task, store: Store, base: str) -> None:
     paths = [entry.path for entry in store.entries(store.tree_of(base))]
     for pattern in task.editable:
         if not any(replace(task, editable=(pattern,)).may_edit(path) for path in paths):
-            raise TaskError(f"task.editable {pattern!r} matches no file of the base commit {base[:12]}; it has {_some(paths)}")
+            raise TaskError(
+                f"task.editable {pattern!r} matches no file of the base commit {base[:12]}; it has {_some(paths)}"
+            )
 
 
 def _some(paths: list[str]) -> str:
@@ -268,6 +277,26 @@ def _ground(
     return ground, site, grader
 
 
+def site_of(archive: Archive, state: RunState, name: str) -> tuple[Task, Site, tuple[Stage, ...]]:
+    """The task of a run as it was opened, with a site to judge a commit on this machine. For use without a session.
+
+    Raises RepositoryError where the grader of that time cannot be had any more.
+    """
+    opened = state.lineage.opened
+    if opened is None or name not in opened.tasks:
+        raise UsageError(f"run {state.run!r} has no task {name!r}")
+    record = opened.tasks[name]
+    folder = bundled.find(record.bundled) or (Path(record.bundled) if record.bundled else None)
+    task = Task.parse(record.source, where=f"task {name}", root=folder)
+    source = Source(task, None, bundled=record.bundled, seed=folder)
+    if folder is None and task.evaluate.script:
+        tree = archive.store.tree_of(record.base)
+        task = replace(task, root=_export(archive, state.run, name, archive.store, tree))
+        source = Source(task, None)
+    ground, site, _ = _ground(source, archive, state, record, state.run, RunSettings())
+    return ground.task, site, ground.stages
+
+
 def _export(archive: Archive, run: str, task: str, store: Store, tree: str) -> Path:
     """The base's regular files in a folder of the run, where its `evaluate.py` runs: later edits by the user or by a
     candidate never reach the grader."""
@@ -303,7 +332,9 @@ def _report_moved_head(source: Source, opened: ev.TaskOpened, archive: Archive, 
     with contextlib.suppress(ValueError):
         head = source.repository.head.commit.hexsha
         if head != opened.base:
-            warnings.append(f"HEAD has moved on to {head[:12]}; the run keeps its base {opened.base[:12]} (--from HEAD --name X adopts it)")
+            warnings.append(
+                f"HEAD has moved on to {head[:12]}; the run keeps its base {opened.base[:12]} (--from HEAD --name X adopts it)"
+            )
 
 
 def _limits(settings: RunSettings, writer: Writer, state: RunState) -> None:
@@ -318,4 +349,3 @@ def _limits(settings: RunSettings, writer: Writer, state: RunState) -> None:
     changes = {k: float(v) for k, v in wanted.items() if v is not None and state.ledger.limits.get(k) != v}
     if changes:
         state.apply(writer.append(ev.BudgetChanged(**changes, by="run")))
-

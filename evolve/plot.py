@@ -42,7 +42,9 @@ def best_so_far(session: Session, path: Path) -> Path | None:
         control = session.controls.get(name)
         if control and control.curve:
             cx, cy = [n for n, _ in control.curve], [metric.sign * v for _, v in control.curve]
-            axis.step([*cx, control.evaluations], [*cy, cy[-1]], where="post", label="random search (control)", linestyle="--")
+            axis.step(
+                [*cx, control.evaluations], [*cy, cy[-1]], where="post", label="random search (control)", linestyle="--"
+            )
         axis.set_xlabel("evaluations")
         axis.set_ylabel(f"{metric.name}{f' ({metric.unit})' if metric.unit else ''}")
         axis.set_title(f"{name}: best so far, run {session.opened.run}")

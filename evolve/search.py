@@ -339,13 +339,24 @@ class Search:
         stage = next(s for s in (*ground.stages, ground.stages[-1]) if s.name == job.stage or job.stage == CONFIRM)
         gate = self.state.pending.gates.get(job.task)
         candidates = tuple(self.state.lineage.by_tree[(job.task, bytes.fromhex(tree))] for tree in job.trees)
-        seconds = ground.stages[-1].seconds * job.blocks * len(job.trees) if job.stage == CONFIRM else stage.seconds * job.blocks
+        seconds = (
+            ground.stages[-1].seconds * job.blocks * len(job.trees)
+            if job.stage == CONFIRM
+            else stage.seconds * job.blocks
+        )
         over = ""
         if job.stage == CONFIRM:
             over = gate.over if gate and gate.candidate == candidates[0] else self.state.lineage.champions[job.task]
         self.append(
             ev.Started(
-                job.id, job.task, candidates, job.stage, job.attempt, seconds, seconds * ground.task.evaluate.gpus, over=over
+                job.id,
+                job.task,
+                candidates,
+                job.stage,
+                job.attempt,
+                seconds,
+                seconds * ground.task.evaluate.gpus,
+                over=over,
             )
         )
 
@@ -408,7 +419,9 @@ class Search:
         tree = job.trees[0]
         commit = self.state.lineage.by_tree[(job.task, bytes.fromhex(tree))]
         why = Failure(FailureKind.HOST, f"started {MOST_STARTS} times without an end: it takes the machine down")
-        evidence = Evidence(job.id, job.trees, ground.task_digest, ground.evaluator, "", job.stage, failures={tree: why})
+        evidence = Evidence(
+            job.id, job.trees, ground.task_digest, ground.evaluator, "", job.stage, failures={tree: why}
+        )
         self.append(ev.Measured(job.id, job.task, (commit,), ground.epoch, evidence))
         if job.stage == CONFIRM:
             self.gates.told(ground, commit)

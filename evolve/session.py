@@ -114,6 +114,18 @@ class Session:
             checker = Checker(self.search, self.store, ground, self.executor, self.writer.durable)
             self.reports[name] = await checker.run(self.opened.sites[name].machine)
 
+    async def check_only(self) -> dict[str, Report]:
+        """`evolve check`: check every task anew, search nothing."""
+        self._open_session()
+        try:
+            for name, ground in self.opened.grounds.items():
+                checker = Checker(self.search, self.store, ground, self.executor, self.writer.durable)
+                self.reports[name] = await checker.run(self.opened.sites[name].machine)
+        finally:
+            self._close_session("checked")
+            await asyncio.shield(self.executor.close())
+        return self.reports
+
     async def _search(self) -> None:
         pipeline = Pipeline(
             self.mutators,
@@ -265,7 +277,9 @@ class Session:
             self._hook("finished", task, champion.commit)
         control = {name: (c.evaluations, c.best) for name, c in self.controls.items()}
         self.writer.close()
-        return Result(self.opened.run, reason, best, self.state.ledger.evaluations, time.monotonic() - self.began, control)
+        return Result(
+            self.opened.run, reason, best, self.state.ledger.evaluations, time.monotonic() - self.began, control
+        )
 
 
 class _Books:

@@ -19,7 +19,9 @@ class Champions:
     samples: int
 
 
-def run(rng: random.Random, gains: list[float], *, calibrations: int = 5, confirm: int = 3, screen: int = 1) -> Champions:
+def run(
+    rng: random.Random, gains: list[float], *, calibrations: int = 5, confirm: int = 3, screen: int = 1
+) -> Champions:
     """A search whose candidates have the given true gains over the seed, measured with unit noise.
 
     gains: one per candidate, in the order tried. The seed's true value is 0; sigma is estimated from `calibrations`

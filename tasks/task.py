@@ -211,7 +211,9 @@ class Task:
         for metric in self.evaluate.metrics:
             if metric.name == name:
                 return metric
-        raise TaskError(f"task {self.name!r} has no metric {name!r}; {_nearest(name, [m.name for m in self.evaluate.metrics])}")
+        raise TaskError(
+            f"task {self.name!r} has no metric {name!r}; {_nearest(name, [m.name for m in self.evaluate.metrics])}"
+        )
 
     @property
     def objectives(self) -> tuple[Metric, ...]:
@@ -313,7 +315,9 @@ def _read(document: Mapping[str, Any], where: str, root: Path, text: str) -> Tas
         raise TaskError(f"{where}: task.name {name!r} must be letters, digits, '_', '.' or '-', at most 64")
     editable = _strings(task.get("editable", []), f"{where}: task.editable")
     if not editable:
-        raise TaskError(f"{where}: task.editable names no file; say which files may change, such as editable = ['train.py']")
+        raise TaskError(
+            f"{where}: task.editable names no file; say which files may change, such as editable = ['train.py']"
+        )
     for pattern in editable:
         if PurePosixPath(pattern).is_absolute() or ".." in PurePosixPath(pattern).parts:
             raise TaskError(f"{where}: task.editable {pattern!r} must be relative to the repository, without '..'")
@@ -358,10 +362,14 @@ def _read_limits(table: Mapping[str, Any], where: str) -> Limits:
 
 def _read_metric(item: Any, where: str) -> Metric:
     if not isinstance(item, Mapping):
-        raise TaskError(f"{where}: each of evaluate.metrics must be a table such as {{ name = 'seconds', goal = 'min' }}")
+        raise TaskError(
+            f"{where}: each of evaluate.metrics must be a table such as {{ name = 'seconds', goal = 'min' }}"
+        )
     for key in item:
         if key not in _SCHEMA["evaluate.metrics"]:
-            raise TaskError(f"{where}: unknown key {key!r} in evaluate.metrics; {_nearest(key, _SCHEMA['evaluate.metrics'])}")
+            raise TaskError(
+                f"{where}: unknown key {key!r} in evaluate.metrics; {_nearest(key, _SCHEMA['evaluate.metrics'])}"
+            )
     name, goal, pattern = item.get("name"), item.get("goal", "max"), item.get("pattern")
     if not isinstance(name, str) or not re.match(r"^[A-Za-z_][\w.]*$", name):
         raise TaskError(f"{where}: evaluate.metrics: name {name!r} must be an identifier")
@@ -371,7 +379,9 @@ def _read_metric(item: Any, where: str) -> Metric:
         try:
             groups = re.compile(pattern).groups
         except (re.error, TypeError) as error:
-            raise TaskError(f"{where}: metric {name!r}: pattern {pattern!r} is no regular expression: {error}") from error
+            raise TaskError(
+                f"{where}: metric {name!r}: pattern {pattern!r} is no regular expression: {error}"
+            ) from error
         if groups != 1:
             raise TaskError(f"{where}: metric {name!r}: pattern {pattern!r} must have one group, it has {groups}")
     return Metric(name=name, goal=goal, unit=str(item.get("unit", "")), pattern=pattern)
@@ -381,12 +391,16 @@ def _read_evaluate(table: Mapping[str, Any], where: str) -> Evaluation:
     command, script = table.get("command"), table.get("script")
     evaluator = table.get("evaluator", "script" if script else "command")
     if evaluator == "command" and not command:
-        raise TaskError(f"{where}: [evaluate] needs a command, a script or an evaluator; such as command = 'python train.py'")
+        raise TaskError(
+            f"{where}: [evaluate] needs a command, a script or an evaluator; such as command = 'python train.py'"
+        )
     if evaluator == "script" and not script:
         raise TaskError(f"{where}: [evaluate] evaluator 'script' needs script = 'evaluate.py'")
     metrics = tuple(_read_metric(item, where) for item in table.get("metrics", []))
     if not metrics:
-        raise TaskError(f"{where}: [evaluate] names no metric; such as metrics = [{{ name = 'seconds', goal = 'min' }}]")
+        raise TaskError(
+            f"{where}: [evaluate] names no metric; such as metrics = [{{ name = 'seconds', goal = 'min' }}]"
+        )
     names = [metric.name for metric in metrics]
     if len(set(names)) != len(names):
         raise TaskError(f"{where}: evaluate.metrics names {max(names, key=names.count)!r} twice")

@@ -76,7 +76,9 @@ class Verdict:
     def __post_init__(self) -> None:
         scored = self.status is Status.SCORED
         if scored != (self.fitness is not None) or (scored and not math.isfinite(self.fitness or 0.0)):
-            raise ValueError(f"a verdict has a finite fitness exactly when scored, not {self.status.value} with {self.fitness}")
+            raise ValueError(
+                f"a verdict has a finite fitness exactly when scored, not {self.status.value} with {self.fitness}"
+            )
         if not scored and not self.reason:
             raise ValueError(f"a verdict of {self.status.value} needs a reason")
 
@@ -104,14 +106,25 @@ def judge(evidence: Sequence[Evidence], tree: str, task: Task, calibration: Cali
     (INVALID), a broken constraint (INVALID), else SCORED. Evidence without any sample of the tree is INVALID.
     """
     self_reported = any(item.self_reported for item in evidence)
-    for wanted, status in ((Outcome.CHEAT, Status.CHEAT), (Outcome.AUDIT, Status.AUDIT), (Outcome.UNABLE, Status.AUDIT)):
+    for wanted, status in (
+        (Outcome.CHEAT, Status.CHEAT),
+        (Outcome.AUDIT, Status.AUDIT),
+        (Outcome.UNABLE, Status.AUDIT),
+    ):
         for item in evidence:
             for check in item.checks:
                 if check.outcome is wanted and check.tree in ("", tree):
-                    return Verdict(status, stage=item.stage, kind=check.name, reason=f"{check.name}: {check.detail or wanted.value}")
+                    return Verdict(
+                        status,
+                        stage=item.stage,
+                        kind=check.name,
+                        reason=f"{check.name}: {check.detail or wanted.value}",
+                    )
     for item in evidence:
         if failure := item.failures.get(tree):
-            return Verdict(Status.INVALID, stage=item.stage, kind=failure.kind.value, reason=failure.message or failure.kind.value)
+            return Verdict(
+                Status.INVALID, stage=item.stage, kind=failure.kind.value, reason=failure.message or failure.kind.value
+            )
     fresh = [item for item in evidence if item.stage == CONFIRM and item.of(tree)]
     samples = [sample for item in fresh or evidence for sample in item.of(tree)]
     if not samples:
@@ -123,7 +136,9 @@ def judge(evidence: Sequence[Evidence], tree: str, task: Task, calibration: Cali
         metrics[name] = estimate(values, calibration.sigma.get(name, 0.0), calibration.dof)
     for objective in task.objectives:
         if objective.name not in metrics:
-            return Verdict(Status.INVALID, stage=evidence[-1].stage, kind="metric", reason=f"no value for {objective.name}")
+            return Verdict(
+                Status.INVALID, stage=evidence[-1].stage, kind="metric", reason=f"no value for {objective.name}"
+            )
     for constraint in task.evaluate.constraints:
         if constraint.metric in metrics and not constraint.holds(metrics[constraint.metric].mean):
             value = metrics[constraint.metric].mean

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import click
 
-from evolve.cli.common import candidate_row, how_to_take, json_option, metric_text, only_task, open_state, print_json, run_option, task_of
+from evolve.cli.common import (
+    candidate_row,
+    how_to_take,
+    json_option,
+    metric_text,
+    only_task,
+    open_state,
+    print_json,
+    run_option,
+    task_of,
+)
 
 
 @click.command("best")

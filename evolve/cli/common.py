@@ -21,7 +21,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def run_option(command: F) -> F:
     """--name: which run; the latest one where it is left out."""
-    return click.option("--name", "-n", default=None, metavar="RUN", help="Name of the run (default: the latest).")(command)
+    return click.option("--name", "-n", default=None, metavar="RUN", help="Name of the run (default: the latest).")(
+        command
+    )
 
 
 def json_option(command: F) -> F:

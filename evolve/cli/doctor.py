@@ -48,7 +48,9 @@ def command(as_json: bool) -> None:
         if rung.why:
             click.echo(f"  {'':13} {'':6} {rung.why}")
     for name, there in extras.items():
-        click.echo(f"extra     {name:9} {'installed' if there else f'not installed: pip install evolve-search[{name}]'}")
+        click.echo(
+            f"extra     {name:9} {'installed' if there else f'not installed: pip install evolve-search[{name}]'}"
+        )
     for tool, version in tools.items():
         click.echo(f"tool      {tool:11} {version or 'not found'}")
 

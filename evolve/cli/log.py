@@ -36,7 +36,13 @@ def _line(state: RunState, candidate: Candidate) -> str:
     verdict = candidate.verdict
     assert verdict is not None
     metric = task_of(state, candidate.task).objectives[0]
-    mark = "*" if state.lineage.champions.get(candidate.task) == candidate.commit else "+" if candidate.was_champion else " "
+    mark = (
+        "*"
+        if state.lineage.champions.get(candidate.task) == candidate.commit
+        else "+"
+        if candidate.was_champion
+        else " "
+    )
     if verdict.fitness is not None:
         worth = metric_text(metric, verdict.fitness, verdict.low, verdict.high)
     else:
@@ -63,13 +69,17 @@ def _graph(state: RunState, rows: list[Candidate]) -> list[str]:
         if candidate.commit not in columns:
             columns.append(candidate.commit)
         at = columns.index(candidate.commit)
-        sign = "@" if state.lineage.champions.get(candidate.task) == candidate.commit else "o" if candidate.commit in path else "x"
+        sign = (
+            "@"
+            if state.lineage.champions.get(candidate.task) == candidate.commit
+            else "o"
+            if candidate.commit in path
+            else "x"
+        )
         cells = [sign if i == at else "|" for i in range(len(columns))]
         out.append("  ".join(cells) + " " + _line(state, candidate)[1:])
         parent = _shown_ancestor(state, candidate, kept)
-        if parent is None:
-            columns.pop(at)
-        elif parent in columns:
+        if parent is None or parent in columns:
             columns.pop(at)
         else:
             columns[at] = parent

@@ -85,7 +85,11 @@ def status_line(session: Session) -> str:
 
 def _clock(seconds: float) -> str:
     whole = int(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02d}"
+    return (
+        f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+        if whole >= 3600
+        else f"{whole // 60}:{whole % 60:02d}"
+    )
 
 
 def _of(limit: float | None) -> str:
@@ -122,7 +126,9 @@ def finish(session: Session, result: Result, *, as_json: bool) -> int:
             }
         )
         return result.exit_code
-    say(f"evolve: {_REASONS.get(result.reason, result.reason)} after {result.evaluations} candidates, {_clock(result.seconds)}")
+    say(
+        f"evolve: {_REASONS.get(result.reason, result.reason)} after {result.evaluations} candidates, {_clock(result.seconds)}"
+    )
     for row in rows:
         _tell(session, row)
     if plot:

@@ -17,28 +17,47 @@ DEFAULT_SECONDS = 120.0
 @click.command("run")
 @click.argument("tasks", nargs=-1, metavar="[TASK]...")
 @click.option("--name", "-n", metavar="RUN", help="Name of the run (default: the task's). The same name resumes.")
-@click.option("--evals", type=click.IntRange(1), metavar="N", help="Stop after N candidates with a verdict, the seed included.")
+@click.option(
+    "--evals", type=click.IntRange(1), metavar="N", help="Stop after N candidates with a verdict, the seed included."
+)
 @click.option("--time", "time_limit", metavar="T", help="Stop after T of wall time, such as 90s, 2m, 8h.")
 @click.option("--money", type=float, metavar="USD", help="Stop before more than this is spent on models.")
 @click.option("--tokens", type=int, metavar="N", help="Stop before more tokens than this are used.")
 @click.option("--gpu-time", metavar="T", help="Stop after this much GPU time.")
 @click.option("--seed", type=int, help="Seed of the search's random streams (default: drawn).")
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="Evaluations at a time (default: the number of cores).")
-@click.option("--proposals", type=click.IntRange(1), default=4, show_default=True, help="Proposals at a time of a mutator that waits.")
-@click.option("--mutator", "-m", "mutators", multiple=True, metavar="NAME", help="Mutator, may be repeated (default: syntactic).")
-@click.option("--selector", default="islands", show_default=True, help="islands, greedy, best-of-n, random, or one installed.")
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Evaluations at a time (default: the number of cores)."
+)
+@click.option(
+    "--proposals",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="Proposals at a time of a mutator that waits.",
+)
+@click.option(
+    "--mutator", "-m", "mutators", multiple=True, metavar="NAME", help="Mutator, may be repeated (default: syntactic)."
+)
+@click.option(
+    "--selector", default="islands", show_default=True, help="islands, greedy, best-of-n, random, or one installed."
+)
 @click.option("--from", "start", metavar="COMMIT", help="Start from this commit or candidate instead of HEAD.")
 @click.option("--no-control", is_flag=True, help="Do without the live control (random search beside the run).")
 @click.option("--no-publish", is_flag=True, help="Publish no branches.")
 @click.option("--prefix", default="refs/heads/evolve", show_default=True, help="Where branches are published.")
-@click.option("--fixed-dates", is_flag=True, help="Dates that depend on content alone: equal runs give equal commit ids.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a task key, such as evaluate.timeout=5s.")
-@click.option("--on", "hooks", nargs=2, multiple=True, metavar="EVENT CMD", help="Run CMD on champion, stalled or finished.")
+@click.option(
+    "--fixed-dates", is_flag=True, help="Dates that depend on content alone: equal runs give equal commit ids."
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a task key, such as evaluate.timeout=5s."
+)
+@click.option(
+    "--on", "hooks", nargs=2, multiple=True, metavar="EVENT CMD", help="Run CMD on champion, stalled or finished."
+)
 @click.option("--detach", is_flag=True, help="Go on in the background; follow with 'evolve status --watch'.")
 @click.option("--unsafe", is_flag=True, help="Run candidates without a sandbox where none holds here.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
-@click.pass_context
-def command(ctx: click.Context, tasks: tuple[str, ...], as_json: bool, detach: bool, **options: object) -> int:
+def command(tasks: tuple[str, ...], as_json: bool, detach: bool, **options: object) -> int:
     """Evolve TASK: a bundled task by name ('evolve tasks'), a folder or task file, or, left out, the evolve.toml here.
 
     The same command resumes a run that was stopped or killed. Ctrl-C finishes what is being measured and stops; a

@@ -31,18 +31,28 @@ def command(candidate: str, name: str | None, as_json: bool) -> None:
         return
     verdict, metric = known.verdict, task_of(state, known.task).objectives[0]
     click.echo(f"candidate  #{known.number} {commit}")
-    click.echo(f"idea       {known.idea}  ({known.operator}{' by ' + known.model if known.model else ''}, brief {known.brief})")
+    click.echo(
+        f"idea       {known.idea}  ({known.operator}{' by ' + known.model if known.model else ''}, brief {known.brief})"
+    )
     if verdict is None:
         click.echo("verdict    none yet")
     elif verdict.fitness is None:
         click.echo(f"verdict    {verdict.status.value} at {verdict.stage}: {verdict.reason}")
     else:
         mark = ", self-reported" if verdict.self_reported else ""
-        click.echo(f"verdict    {metric_text(metric, verdict.fitness, verdict.low, verdict.high)} ({known.standing.value}{mark})")
+        click.echo(
+            f"verdict    {metric_text(metric, verdict.fitness, verdict.low, verdict.high)} ({known.standing.value}{mark})"
+        )
         for label, estimate in verdict.metrics.items():
-            click.echo(f"metric     {label} = {estimate.mean:.9g} [{estimate.low:.6g}, {estimate.high:.6g}], n = {estimate.n}")
+            click.echo(
+                f"metric     {label} = {estimate.mean:.9g} [{estimate.low:.6g}, {estimate.high:.6g}], n = {estimate.n}"
+            )
     for item in evidence:
-        values = [f"{s.metrics.get(metric.name):.9g}" for s in item.samples if s.tree == known.tree and metric.name in s.metrics]
+        values = [
+            f"{s.metrics.get(metric.name):.9g}"
+            for s in item.samples
+            if s.tree == known.tree and metric.name in s.metrics
+        ]
         failed = item.failures.get(known.tree)
         said = failed.message if failed else " ".join(values)
         click.echo(f"evidence   {item.stage} ({item.sandbox or 'in process'}, {item.cost.wall:.2f} s): {said[:200]}")

@@ -101,9 +101,13 @@ def lines(one: dict[str, Any]) -> list[str]:
         how += f", closed: {one['closed']}"
     out = [f"run {one['run']}  ({how})"]
     limits = ", ".join(f"{what} {value:g}" for what, value in one["limits"].items()) or "none"
-    out.append(f"  candidates  {one['candidates']} judged, {one['scored']} scored; {one['seconds']:.0f} s of wall time; limits: {limits}")
+    out.append(
+        f"  candidates  {one['candidates']} judged, {one['scored']} scored; {one['seconds']:.0f} s of wall time; limits: {limits}"
+    )
     for task, facts in one["tasks"].items():
-        out.append(f"  {task:10}  {facts['best']}  ({facts['champions']} promotions, {facts['stalled']} since the last)")
+        out.append(
+            f"  {task:10}  {facts['best']}  ({facts['champions']} promotions, {facts['stalled']} since the last)"
+        )
         if facts["control"] is not None:
             out.append(f"  {'control':10}  {facts['control']:.6g} by random search")
     if one["failures"]:

@@ -27,4 +27,7 @@ def steer(name: str | None, event: ev.Event) -> tuple[str, bool]:
 
 
 def tell(what: str, run: str, live: bool) -> None:
-    say(f"evolve: run {run!r} {what}" + ("" if live else "; no process is searching it now, so it counts from the next start on"))
+    say(
+        f"evolve: run {run!r} {what}"
+        + ("" if live else "; no process is searching it now, so it counts from the next start on")
+    )

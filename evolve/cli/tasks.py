@@ -19,7 +19,15 @@ def command(as_json: bool) -> None:
         assert folder is not None
         task = Task.load(folder)
         metric = task.objectives[0]
-        rows.append({"name": name, "metric": metric.name, "goal": metric.goal, "unit": metric.unit, "about": _about(folder / "README.md")})
+        rows.append(
+            {
+                "name": name,
+                "metric": metric.name,
+                "goal": metric.goal,
+                "unit": metric.unit,
+                "about": _about(folder / "README.md"),
+            }
+        )
     if as_json:
         print_json(rows)
         return

@@ -16,7 +16,9 @@ from evolve.tasks.task import duration
 
 @click.command("wait")
 @run_option
-@click.option("--for", "what", required=True, metavar="WHAT", help="A number of candidates, 'improvement', 'idle' or 'finished'.")
+@click.option(
+    "--for", "what", required=True, metavar="WHAT", help="A number of candidates, 'improvement', 'idle' or 'finished'."
+)
 @click.option("--timeout", default=None, help="Give up after this long (exit code 1).")
 def command(name: str | None, what: str, timeout: str | None) -> int:
     """Block until a run has N candidates, has a new champion, or is no longer searched. Spends nothing."""

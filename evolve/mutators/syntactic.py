@@ -240,7 +240,9 @@ def _move(piece: Workpiece, rng: random.Random) -> tuple[list[Edit], str, str] |
 
 def _indented(text: bytes, old: int, new: int) -> bytes:
     lines = (text if text.endswith(b"\n") else text + b"\n").splitlines(keepends=True)
-    return b"".join(b" " * new + line[min(old, len(line) - len(line.lstrip())) :] if line.strip() else line for line in lines)
+    return b"".join(
+        b" " * new + line[min(old, len(line) - len(line.lstrip())) :] if line.strip() else line for line in lines
+    )
 
 
 def _short(text: bytes) -> str:

@@ -24,7 +24,9 @@ _PYTHON = Language(tree_sitter_python.language())
 _NUMBER = re.compile(
     rb"(?<![\w.])(?:\d+\.\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\d+)(?=[fFlLuU]?(?![\w.]))"
 )
-_COMMENT = re.compile(rb"//[^\n]*|/\*.*?\*/|#(?!\s*(?:define|if|include|pragma))[^\n]*|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL)
+_COMMENT = re.compile(
+    rb"//[^\n]*|/\*.*?\*/|#(?!\s*(?:define|if|include|pragma))[^\n]*|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL
+)
 
 SWAPS: dict[bytes, tuple[bytes, ...]] = {
     b"+": (b"-", b"*"), b"-": (b"+", b"/"), b"*": (b"/", b"+"), b"/": (b"*", b"-"), b"//": (b"/", b"%"),
@@ -66,7 +68,9 @@ class Number:
         """A fresh draw of the same kind: uniform over the scale of its table, or of its own magnitude."""
         if self.integer:
             return b"%d" % rng.randint(0, max(2 * abs(int(self.value)), 4))
-        return spell(rng.uniform(-1.0, 2.0) * self.scale if self.table < 0 else self.value + rng.gauss(0, 2) * self.scale)
+        return spell(
+            rng.uniform(-1.0, 2.0) * self.scale if self.table < 0 else self.value + rng.gauss(0, 2) * self.scale
+        )
 
 
 def spell(value: float) -> bytes:
@@ -208,7 +212,9 @@ def _statements(piece: Workpiece, block: Node) -> None:
             continue
         end = piece.content.find(b"\n", child.end_byte)
         end = len(piece.content) if end < 0 else end + 1
-        if piece.content[child.end_byte : end].strip() and not piece.content[child.end_byte : end].lstrip().startswith(b"#"):
+        if piece.content[child.end_byte : end].strip() and not piece.content[child.end_byte : end].lstrip().startswith(
+            b"#"
+        ):
             continue
         statement = Statement(start, end, child.start_point.column, block.id, len(children) == 1)
         piece.statements.append(statement)

@@ -41,7 +41,9 @@ class Islands:
     def choose(self, population: Population, operators: Sequence[str], rng: random.Random) -> Choice:
         if population.asked < self.opening or not population.live:
             island = self.names[population.asked % len(self.names)]
-            operator = "explore" if "explore" in operators and population.asked >= len(self.names) else _first(operators)
+            operator = (
+                "explore" if "explore" in operators and population.asked >= len(self.names) else _first(operators)
+            )
             return Choice(operator, (population.seed.commit,), island)
         island = self._island(population, rng)
         members = list(population.live.get(island, ())) or [population.seed]

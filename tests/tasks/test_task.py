@@ -61,7 +61,7 @@ def test_task_table_errors(change: str, says: str) -> None:
     [
         ('objective = "val_bpb"', 'objective = "val_bbp"', "did you mean 'val_bpb'"),
         ('goal = "min", unit', 'goal = "low", unit', "must be 'min' or 'max'"),
-        ("(\\S+)', goal = \"min\", unit", "\\S+', goal = \"min\", unit", "must have one group"),
+        ('(\\S+)\', goal = "min", unit', '\\S+\', goal = "min", unit', "must have one group"),
         ('timeout = "10m"', 'timeout = "soon"', "is no duration"),
         ('memory = "64G"', 'memory = "lots"', "is no size"),
         ('command = "python train.py"', "", "needs a command"),

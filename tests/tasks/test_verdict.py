@@ -66,13 +66,17 @@ def test_nothing_that_is_not_scored_has_a_fitness() -> None:
 
 def test_a_shown_cheat_outranks_everything() -> None:
     item = evidence(
-        1.0, failures={"t": Failure(FailureKind.CRASH, "x")}, checks=(Check("forged", Outcome.CHEAT, "wrote the grade"),)
+        1.0,
+        failures={"t": Failure(FailureKind.CRASH, "x")},
+        checks=(Check("forged", Outcome.CHEAT, "wrote the grade"),),
     )
     assert judge([item], "t", TASK, Calibration()).status is Status.CHEAT
 
 
 def test_another_trees_failure_is_not_mine() -> None:
-    item = evidence(1.0, failures={"other": Failure(FailureKind.CRASH, "x")}, checks=(Check("c", Outcome.CHEAT, "", "other"),))
+    item = evidence(
+        1.0, failures={"other": Failure(FailureKind.CRASH, "x")}, checks=(Check("c", Outcome.CHEAT, "", "other"),)
+    )
     assert judge([item], "t", TASK, Calibration()).status is Status.SCORED
 
 
