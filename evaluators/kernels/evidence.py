@@ -1,0 +1,100 @@
+"""What one measurement of a kernel saw, JSON-plain, so that stored evidence can be judged again under other rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from evolve.evaluators.kernels.compare import OutputFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: timed and validated alike. Microseconds. side: "A" candidate, "B" baseline.
+
+    us: the worker's claim. wall_us: referee's clock from the key's release to the worker's word that it is done.
+    late_us: how far the seal's blocks started apart (work still running when the call was over). held: SMs the gate had.
+    structure: the worker's word on types and shapes. notes: changed inputs, guard bands. flags: backend flags left changed.
+    outputs: per output, the referee's comparison. reference_error: per output, the reference's own error (D10).
+    """
+
+    n: int
+    side: str
+    workload: int
+    family: str
+    block: int
+    us: float
+    wall_us: float
+    warm: bool = False
+    opened: bool = True
+    held: int = 0
+    late_us: float = 0.0
+    structure: str = ""
+    notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    outputs: tuple[OutputFacts, ...] = ()
+    reference_error: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadFacts:
+    """bound, baseline in seconds (baseline 0.0: not stored, only the anchor). hidden: drawn from the secret."""
+
+    uuid: str
+    axes: Mapping[str, int]
+    bound: float
+    provenance: str
+    baseline: float = 0.0
+    baseline_variant: str = ""
+    bytes: float = 0.0
+    flops: float = 0.0
+    hidden: bool = False
+    tolerance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """How the candidate failed: kind of score.STATUSES, the stage, one sentence."""
+
+    kind: str
+    stage: str
+    message: str
+    workload: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class KernelEvidence:
+    """clock: "gate" (GPU, key held by the referee), "gate-local" (GPU, weaker), "real" or "work" (CPU).
+
+    commitment: sha256 of the secret, published before the measurement; secret: revealed after it.
+    census: threads and processes seen from outside at load and at the end. integrity: what the worker said of the harness.
+    """
+
+    problem: str
+    definition: str
+    language: str
+    device: str
+    clock: str
+    commitment: str
+    secret: str = ""
+    workloads: tuple[WorkloadFacts, ...] = ()
+    calls: tuple[Call, ...] = ()
+    fault: Fault | None = None
+    screen: tuple[Mapping[str, Any], ...] = ()
+    census: Mapping[str, Any] = field(default_factory=dict)
+    integrity: Mapping[str, Any] = field(default_factory=dict)
+    transport: str = ""
+    sandbox: str = ""
+    sms: int = 0
+    ratio_cap: float = 8.0
+    exact_golden: bool = True
+    processes: int = 1
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    clocks: tuple[Mapping[str, Any], ...] = ()
+    compiler: Mapping[str, Any] = field(default_factory=dict)
+    anchor: str = ""
+
+    def of(self, side: str, workload: int | None = None, *, timed: bool = True) -> list[Call]:
+        """Calls of one side (and workload), warm-up calls left out where `timed`."""
+        return [c for c in self.calls if c.side == side and workload in (None, c.workload) and not (timed and c.warm)]

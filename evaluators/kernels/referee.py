@@ -1,0 +1,310 @@
+"""The referee: secret inputs, golden answers, the second clock. One kind of call: fresh values, timed and validated alike.
+
+It spawns a worker for the candidate and, unless told otherwise, another for the baseline (a candidate cannot slow the
+baseline down from its own process), alternates blocks of calls (ABBA) and writes down what happened. It judges nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from evolve.evaluators.kernels import bench as benches
+from evolve.evaluators.kernels import bounds, screen, wire
+from evolve.evaluators.kernels import inputs as values
+from evolve.evaluators.kernels.baseline import Baseline
+from evolve.evaluators.kernels.compare import OutputFacts, compare, golden, outputs_of, passes, reference
+from evolve.evaluators.kernels.definition import Problem, Workload
+from evolve.evaluators.kernels.evidence import Call, Fault, KernelEvidence, WorkloadFacts
+from evolve.evaluators.kernels.launch import Link, Nursery
+from evolve.evaluators.kernels.solution import NOT_INSTALLED, Solution
+from evolve.evaluators.timing.blocks import order as alternate
+from evolve.tasks.errors import InfrastructureError
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured. blocks of `calls` a side and workload; the first `warm` calls of a worker on a workload are
+    validated like all others and left out of the times. hidden: workloads drawn from the secret. processes: workers a side.
+
+    seconds: limit of one call; load: of loading and compiling. alone: no baseline beside (screening against a stored one).
+    families: value families to draw from. stop: end at the first call that fails validation.
+    """
+
+    workloads: int = 2
+    hidden: int = 0
+    blocks: int = 2
+    calls: int = 10
+    warm: int = 2
+    processes: int = 1
+    seconds: float = 20.0
+    load: float = 120.0
+    alone: bool = False
+    families: tuple[str, ...] = values.FAMILIES
+    stop: bool = True
+    fresh: bool = True
+    baseline: str = ""
+
+
+@dataclass
+class _Side:
+    """One party's worker."""
+
+    name: str
+    link: Link
+    loaded: bool = False
+    seen: dict[int, int] | None = None
+    passing: bool = False
+
+
+class Referee:
+    """Measures solutions on one device. Not thread-safe; one a GPU (hold the GPU's lease while it lives)."""
+
+    def __init__(self, nursery: Nursery, device: str = "cpu", clock: str = "real", env: Mapping[str, str] | None = None) -> None:
+        self.nursery, self.device, self.env = nursery, device, dict(env or {})
+        self.bench: Any = benches.CudaBench() if device == "cuda" else benches.CpuBench(clock)
+        name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+        self.machine = bounds.machine(name)
+        self.name = name
+        self._golden: dict[str, Any] = {}
+
+    def close(self) -> None:
+        self.bench.close()
+
+    # ---- a measurement -------------------------------------------------------------------------------------------
+
+    def measure(self, problem: Problem, solution: Solution, plan: Plan, stored: Mapping[str, Baseline] | None = None,
+                anchor: Solution | None = None) -> KernelEvidence:  # fmt: skip
+        """Evidence on one solution. anchor: what B runs (the reference where None).
+
+        Raises InfrastructureError for our own failures; whatever the candidate does is in the evidence.
+        """
+        secret = os.urandom(32)
+        chosen = self._workloads(problem, plan, secret)
+        facts = tuple(self._facts(problem, w, stored or {}) for w in chosen)
+        evidence = KernelEvidence(
+            problem.name, problem.definition.digest(), solution.language, self.name, self.bench.clock,
+            hashlib.sha256(secret).hexdigest(), workloads=facts, sms=self.bench.sms, ratio_cap=problem.ratio_cap,
+            processes=plan.processes, libraries=dict(self.bench.facts()), anchor=plan.baseline or "reference",
+        )  # fmt: skip
+        findings = screen.screen(solution)
+        evidence = replace(evidence, screen=tuple(asdict(f) for f in findings))
+        if solution.language in NOT_INSTALLED:
+            message = f"{solution.language} is recognised but {NOT_INSTALLED[solution.language]} is not installed here"
+            return replace(evidence, fault=Fault("hardware", "compile", message), secret=secret.hex())
+        if blocked := [f for f in findings if f.level == "block"]:
+            message = "; ".join(f"line {f.line}: {f.what}" for f in blocked[:3])
+            return replace(evidence, fault=Fault(blocked[0].kind, "screen", message), secret=secret.hex())
+        for process in range(plan.processes):
+            evidence = self._process(problem, solution, anchor, plan, chosen, secret, evidence, process)
+            if evidence.fault:
+                break
+        return replace(evidence, secret=secret.hex(), clock=self.bench.clock)
+
+    def _process(self, problem: Problem, solution: Solution, anchor: Solution | None, plan: Plan, chosen: Sequence[Workload],
+                 secret: bytes, evidence: KernelEvidence, process: int) -> KernelEvidence:  # fmt: skip
+        size = max(benches.layout(problem, w)[2] for w in chosen) + benches.ALIGN
+        sides: dict[str, _Side] = {}
+        calls: list[Call] = []
+        started = _count(calls, evidence)
+        fault: Fault | None = None
+        try:
+            sides["A"] = self._side("A", size)
+            fault, compiler = self._load(sides["A"], solution, plan)
+            evidence = replace(evidence, compiler=compiler, sandbox=sides["A"].link.sandbox, transport=self._transport)
+            if fault is None and not plan.alone:
+                sides["B"] = self._side("B", size)
+                self._load_trusted(sides["B"], anchor or Solution({"reference.py": problem.definition.reference}, "reference.py::run"), plan)
+            before = self._census(sides["A"]) if fault is None else {}
+            if fault is None:
+                fault = self._blocks(problem, plan, chosen, secret, sides, calls, process, started)
+            after = self._census(sides["A"]) if fault is None else {}
+            evidence = replace(evidence, census={"load": before, "end": after})
+        finally:
+            for side in sides.values():
+                if hasattr(self.bench, "detach"):
+                    side.link.close()
+                    self.bench.detach(side.link)
+                else:
+                    side.link.close()
+        exact = all(self._golden.get(f"exact:{problem.name}", {True}))
+        return replace(evidence, calls=(*evidence.calls, *calls), fault=fault, exact_golden=exact)
+
+    def _blocks(self, problem: Problem, plan: Plan, chosen: Sequence[Workload], secret: bytes, sides: Mapping[str, _Side],
+                calls: list[Call], process: int, started: int) -> Fault | None:  # fmt: skip
+        stream = random.Random(secret + bytes([process]))
+        n = started
+        for turn, side in enumerate(alternate(plan.blocks)):
+            if side not in sides:
+                continue
+            queue = [w for w in range(len(chosen)) for _ in range(plan.calls + (plan.warm if turn < 2 else 0))]
+            stream.shuffle(queue)
+            for workload in queue:
+                n += 1
+                family = plan.families[_draw(secret, n, "family") % len(plan.families)]
+                outcome = self._call(problem, chosen[workload], sides[side], plan, secret, n, workload, family, process * 1000 + turn // 2)
+                if isinstance(outcome, Fault):
+                    if side == "B":
+                        raise InfrastructureError(f"the baseline of {problem.name} failed: {outcome.message}")
+                    return outcome
+                calls.append(outcome)
+                if plan.stop and side == "A" and _bad(problem, chosen[workload], outcome):
+                    return None
+        return None
+
+    # ---- one call ------------------------------------------------------------------------------------------------
+
+    def _call(self, problem: Problem, workload: Workload, side: _Side, plan: Plan, secret: bytes, n: int, index: int, family: str,
+              block: int) -> Call | Fault:  # fmt: skip
+        seed = _draw(secret, n if plan.fresh else index, "values")
+        given = values.make(problem, workload, seed, family if plan.fresh else "default", self.device)
+        right, native = self._answers(problem, given)
+        rows, outs, _ = benches.layout(problem, workload)
+        full = [row if len(row) == 5 else [row[0], _plain(given[row[0]])] for row in rows]
+        order = {"op": "call", "n": n, "seed": _draw(secret, n, "place") & 0x7FFFFFFF, "inputs": full, "outputs": outs,
+                 "passing": side.passing, "ticket": n, "sums": self._sums(full, given)}  # fmt: skip
+        if self.device == "cuda":
+            order["secret_key"] = _draw(secret, n, "key")
+        poison = hashlib.sha256(secret + n.to_bytes(8, "little")).digest()
+        try:
+            answer, wall, got = self.bench.run(side.link, order, full, given, outs, poison, plan.seconds)
+        except wire.WireFault as fault:
+            return _ended(fault, index, plan)
+        if "fault" in answer:
+            return Fault(str(answer["fault"]), "call", str(answer.get("message", ""))[:4000], index)
+        if answer.get("done") != n or not isinstance(answer.get("us"), int | float):
+            return Fault("crash", "call", "the worker sent something else than the end of its call", index)
+        return self._record(problem, workload, side, plan, answer, wall, got, right, native, n, index, family, block)
+
+    def _record(self, problem: Problem, workload: Workload, side: _Side, plan: Plan, answer: Mapping[str, Any], wall: float,
+                got: Sequence[torch.Tensor], right: Sequence[torch.Tensor], native: Sequence[torch.Tensor], n: int, index: int, family: str,
+                block: int) -> Call:  # fmt: skip
+        structure = str(answer.get("structure", ""))
+        facts: list[OutputFacts] = []
+        own: list[float] = []
+        for (name, spec), x, want, mine in zip(problem.definition.outputs.items(), got, right, native, strict=False):
+            if not structure:
+                tolerance = problem.tolerance(workload, name)
+                facts.append(compare(name, x, want, tolerance, spec.dtype))
+                own.append(compare(name, mine.to(values.dtype_of(spec.dtype)), want, tolerance).error)
+        assert side.seen is not None
+        side.seen[index] = side.seen.get(index, 0) + 1
+        return Call(
+            n, side.name, index, family, block, us=float(answer["us"]), wall_us=wall * 1e6, warm=side.seen[index] <= plan.warm,
+            opened=bool(answer.get("opened", True)), held=int(answer.get("held", 0)), late_us=float(answer.get("late_us", 0.0)),
+            structure=structure[:400], notes=tuple(str(x)[:200] for x in answer.get("notes", ())[:8]),
+            flags=tuple(str(x)[:80] for x in answer.get("flags", ())[:8]), outputs=tuple(facts), reference_error=tuple(own),
+        )  # fmt: skip
+
+    def _answers(self, problem: Problem, given: Mapping[str, Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        run = self._golden.setdefault(problem.name, reference(problem))
+        right, exact = golden(problem, run, given, self.device)
+        self._golden.setdefault(f"exact:{problem.name}", set()).add(exact)
+        if not exact:
+            return right, right
+        clones = [v.clone() if isinstance(v, torch.Tensor) else v for v in given.values()]
+        native = outputs_of(run(*clones), list(problem.definition.outputs))
+        return right, [x if isinstance(x, torch.Tensor) else torch.tensor(x, device=self.device) for x in native]
+
+    def _sums(self, rows: Sequence[Sequence[Any]], given: Mapping[str, Any]) -> dict[str, int]:
+        if self.device != "cuda":
+            return {}
+        from evolve.evaluators.kernels.worker_cuda import checksum
+
+        return {str(i): checksum(given[row[0]]) for i, row in enumerate(rows) if len(row) == 5 and row[4]}
+
+    # ---- workers -------------------------------------------------------------------------------------------------
+
+    _transport = ""
+
+    def _side(self, name: str, size: int) -> _Side:
+        link = self.nursery.spawn(size if self.device == "cpu" else max(size, 1 << 20), self.device, self.bench.clock, self.env)
+        try:
+            self._transport = self.bench.attach(link, size)
+        except BaseException:
+            link.close()
+            raise
+        return _Side(name, link, seen={})
+
+    def _load(self, side: _Side, solution: Solution, plan: Plan) -> tuple[Fault | None, dict[str, Any]]:
+        order = {"op": "load", "files": dict(solution.sources), "entry": solution.entry, "flags": list(solution.flags), "number": side.link.pid}
+        side.passing = solution.passing
+        try:
+            answer = side.link.ask(order, plan.load)
+        except wire.WireFault as fault:
+            kind = "timeout" if fault.kind == "late" else "crash"
+            return Fault(kind, "load", f"the process {_ENDINGS[fault.kind]} while the solution was loaded"), {}
+        if "fault" in answer:
+            return Fault(str(answer["fault"]), "load", str(answer.get("message", ""))[:4000]), {}
+        return None, {"load_seconds": answer.get("seconds")}
+
+    def _load_trusted(self, side: _Side, solution: Solution, plan: Plan) -> None:
+        fault, _ = self._load(side, solution, plan)
+        if fault is not None:
+            raise InfrastructureError(f"the baseline does not load: {fault.message}")
+
+    def _census(self, side: _Side) -> dict[str, Any]:
+        return {"processes": side.link.processes(), "threads": side.link.threads()}
+
+    # ---- what is measured ----------------------------------------------------------------------------------------
+
+    def _workloads(self, problem: Problem, plan: Plan, secret: bytes) -> list[Workload]:
+        listed = [w for w in problem.workloads if not w.needs_blobs or all((problem.root / g.path).is_file() for g in w.inputs.values() if g.path)]
+        chosen = listed[: plan.workloads] if plan.workloads else listed
+        if plan.hidden:
+            if problem.draw is None:
+                raise InfrastructureError(f"{problem.name} has no generator of hidden workloads; give more development ones")
+            chosen += [problem.draw(random.Random(secret + b"workload" + bytes([i]))) for i in range(plan.hidden)]
+        if not chosen:
+            raise InfrastructureError(f"{problem.name}: no workload can run here (their blobs are missing)")
+        return chosen
+
+    def _facts(self, problem: Problem, workload: Workload, stored: Mapping[str, Baseline]) -> WorkloadFacts:
+        counted = None if problem.flops is not None else bounds.count_flops(problem, workload)
+        bound = bounds.bound(problem, workload, self.machine, counted)
+        base = stored.get(workload.uuid)
+        variant, seconds = base.best if base else ("", 0.0)
+        return WorkloadFacts(
+            workload.uuid, dict(workload.axes), bound.seconds, bound.provenance, seconds, variant, bound.bytes, bound.flops,
+            hidden=workload.uuid.startswith("hidden-"), tolerance={n: asdict(problem.tolerance(workload, n)) for n in problem.definition.outputs},
+        )  # fmt: skip
+
+
+_ENDINGS = {"closed": "ended", "late": "took too long", "garbage": "sent garbage"}
+
+
+def _ended(fault: wire.WireFault, workload: int, plan: Plan) -> Fault:
+    if fault.kind == "late":
+        return Fault("timeout", "call", f"one call took more than {plan.seconds:g} s", workload)
+    return Fault("crash", "call", f"the candidate's process {_ENDINGS[fault.kind]} during a call", workload)
+
+
+def _bad(problem: Problem, workload: Workload, call: Call) -> bool:
+    if call.structure or call.notes:
+        return True
+    return not all(passes(facts, problem.tolerance(workload, facts.name)) for facts in call.outputs)
+
+
+def _count(calls: Sequence[Call], evidence: KernelEvidence) -> int:
+    return max((c.n for c in (*evidence.calls, *calls)), default=0)
+
+
+def _draw(secret: bytes, n: int, purpose: str) -> int:
+    """64 bits derived from the secret for one call and purpose (HMAC-SHA256)."""
+    return int.from_bytes(hmac.new(secret, f"{purpose}/{n}".encode(), hashlib.sha256).digest()[:8], "little")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, torch.Tensor) else value
+
+
+def elapsed(began: float) -> float:
+    return time.perf_counter() - began

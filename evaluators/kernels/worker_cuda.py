@@ -1,0 +1,210 @@
+"""One call on a GPU: inputs veiled until the clock runs, the candidate queued behind a gate, outputs sealed after it.
+
+Order on the device (evaluators/timing/gate.py): gate (waits for the referee's key, decrypts the inputs, refills L2) ->
+start event -> the candidate's launches -> end event -> seal (stamps stragglers, copies the outputs to the referee).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import random
+import socket
+import struct
+import time
+from typing import Any
+
+import torch
+
+from evolve.evaluators.kernels import wire
+from evolve.evaluators.kernels.worker import State, as_list, call_safely, structure
+from evolve.evaluators.timing.driver import CudaError, Driver
+from evolve.evaluators.timing.gate import Gate
+
+_now, _Tensor, _empty = time.perf_counter, torch.Tensor, torch.empty
+GUARD = 256
+
+
+class CudaHands:
+    """Memory of this worker's context. `control`: the first page of the shared memory, mapped into the GPU."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self.memory = memory
+        torch.cuda.init()
+        torch.zeros(1, device="cuda")
+        self.driver = Driver()
+        major, minor = torch.cuda.get_device_capability()
+        self.gate = Gate(self.driver, f"sm_{major}{minor}")
+        self.start, self.end = self.driver.event(), self.driver.event()
+        self.state = State()
+        self.slab, self.where, self.kept = 0, "staging", None
+        self.own: torch.Tensor | None = None
+        self.notes: list[str] = []
+        self.trials = 0
+        self.control = self._map_control()
+        try:
+            self.driver.forbid_persisting_l2()
+        except CudaError as error:
+            self.notes.append(f"persisting L2: {error}")
+
+    def _map_control(self) -> int:
+        """Device address of two host words the referee writes; 0 where host memory cannot be mapped."""
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        try:
+            return self.driver.register_host(address, mmap.PAGESIZE)
+        except CudaError as error:
+            self.notes.append(f"control page: {error}")
+            return 0
+
+    def attach(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Open the referee's exported memory, or make own memory for staging where IPC is refused."""
+        if order.get("ipc"):
+            try:
+                self.slab = self.driver.ipc_open(bytes.fromhex(order["ipc"]))
+                self.where = "ipc"
+                return {"ok": True, "where": "ipc", "gate": "host" if self.control else "local", "notes": self.notes}
+            except CudaError as error:
+                self.notes.append(f"ipc: {error}")
+        self.own = _empty(order["size"], dtype=torch.uint8, device="cuda")
+        self.slab, self.where = self.own.data_ptr(), "staging"
+        return {"ok": True, "where": "staging", "gate": "host" if self.control else "local", "notes": self.notes}
+
+    def facts(self) -> dict[str, Any]:
+        import triton
+
+        free, total = torch.cuda.mem_get_info()
+        return {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "triton": triton.__version__,
+                "cuda": torch.version.cuda, "free": free, "total": total, "notes": self.notes, "sms": self.gate.blocks}  # fmt: skip
+
+    def call(self, function: Any, order: dict[str, Any], sock: socket.socket) -> dict[str, Any]:
+        self.state.reset(order["seed"])
+        self.kept = None
+        if self.where == "staging":
+            self._stage_in(order)
+        inputs, segments, guards = self._inputs(order)
+        outputs = [self._blank(dtype, shape)[0] for _, dtype, shape, *_ in order["outputs"]] if order.get("passing") else []
+        try:
+            self.driver.reset_persisting_l2()
+        except CudaError as error:
+            self.notes = [*self.notes[:8], f"reset persisting L2: {error}"]
+        self.gate.prepare()
+        stream = torch.cuda.current_stream().cuda_stream
+        self.driver.synchronize()
+        control = self.control or self._local_key(order)
+        self.gate.open(control, order["ticket"], segments, stream, order.get("patience", 4.0))
+        self.driver.record(self.start, stream)
+        wire.send(sock, {"ready": order["n"]})
+        began = _now()
+        result = call_safely(function, [*inputs, *outputs])
+        self.driver.record(self.end, stream)
+        answers = outputs or as_list(result, [row[0] for row in order["outputs"]])
+        fault = structure(answers, order["outputs"], [] if outputs else inputs, _Tensor, "cuda")
+        self._seal(answers, order, stream, fault)
+        wire.send(sock, {"queued": order["n"], "us": (_now() - began) * 1e6})
+        self.driver.synchronize()
+        seconds = self.driver.elapsed(self.start, self.end)
+        stamps = self.gate.stamps()
+        notes = self._checked(inputs, order, guards)
+        if self.where == "staging" and not fault:
+            self._stage_out(order)
+        self.kept = answers
+        return {
+            "done": order["n"], "us": seconds * 1e6, "structure": fault, "notes": notes, "flags": self.state.lowered(),
+            "opened": stamps.opened, "held": stamps.held, "late_us": stamps.late * 1e-3, "span_us": stamps.span * 1e-3,
+        }  # fmt: skip
+
+    def _local_key(self, order: dict[str, Any]) -> int:
+        """Without a mapped control page the key comes with the order (weaker: the worker could read it early)."""
+        words = torch.tensor([order["ticket"], _signed(order["key"])], dtype=torch.int64, device="cuda")
+        self._words = words
+        return int(words.data_ptr())
+
+    def _inputs(self, order: dict[str, Any]) -> tuple[list[Any], list[tuple[int, int, int, int]], list[tuple[torch.Tensor, int]]]:
+        """Poisoned buffers at fresh addresses; the gate will decrypt into them."""
+        stream = random.Random(order["seed"])
+        values: list[Any] = []
+        segments: list[tuple[int, int, int, int]] = []
+        guards: list[tuple[torch.Tensor, int]] = []
+        for row in order["inputs"]:
+            if len(row) == 2:
+                values.append(row[1])
+                continue
+            _, dtype, shape, offset, nbytes = row
+            x, band, fill = self._blank(dtype, shape, 256 * stream.randrange(64), stream.randrange(1, 127))
+            values.append(x)
+            guards.append((band, fill))
+            if nbytes:
+                segments.append((self.slab + offset, x.data_ptr(), -(-nbytes // 4), offset // 4))
+        return values, segments, guards
+
+    def _blank(self, dtype: str, shape: list[int], shift: int = 0, fill: int = 0x5A) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """A tensor between guard bands. Only the bands and not the body are filled where the body is large."""
+        kind = getattr(torch, dtype)
+        nbytes = kind.itemsize
+        for size in shape:
+            nbytes *= size
+        raw = _empty(shift + nbytes + 2 * GUARD + 8, dtype=torch.uint8, device="cuda")
+        raw[: shift + GUARD].fill_(fill)
+        raw[shift + GUARD + nbytes + 4 :].fill_(fill)
+        body = raw[shift + GUARD : shift + GUARD + nbytes]
+        body.fill_(0xFF if kind.is_floating_point else fill)
+        return body.view(kind).view(shape), raw[: shift + GUARD], fill
+
+    def _seal(self, answers: list[Any], order: dict[str, Any], stream: int, fault: str) -> None:
+        if fault:
+            self.gate.close([], stream)
+            return
+        plain = all(x.is_contiguous() for x in answers)
+        if not plain:
+            self.gate.close([], stream)
+            answers = [x.contiguous() for x in answers]
+        rows = [(x.data_ptr(), self.slab + row[3], row[4], 0) for x, row in zip(answers, order["outputs"], strict=True) if row[4]]
+        self.kept = answers
+        if plain:
+            self.gate.close(rows, stream)
+        else:
+            for x, row in zip(answers, order["outputs"], strict=True):
+                if row[4]:
+                    self._copy_out(x, row)
+
+    def _copy_out(self, x: torch.Tensor, row: list[Any]) -> None:
+        self.driver.call("cuMemcpyDtoDAsync_v2", ctypes.c_uint64(self.slab + row[3]), ctypes.c_uint64(x.data_ptr()),
+                         ctypes.c_size_t(row[4]), ctypes.c_void_p(torch.cuda.current_stream().cuda_stream))  # fmt: skip
+
+    def _checked(self, inputs: list[Any], order: dict[str, Any], guards: list[tuple[torch.Tensor, int]]) -> list[str]:
+        notes = [f"guard band of input {i} was overwritten" for i, (band, fill) in enumerate(guards) if not bool((band == fill).all())]
+        wanted = order.get("sums") or {}
+        for i, (x, row) in enumerate(zip(inputs, order["inputs"], strict=True)):
+            if len(row) == 5 and row[4] and str(i) in wanted and checksum(x) != wanted[str(i)]:
+                notes.append(f"input {i} was changed")
+        return notes
+
+    def _stage_in(self, order: dict[str, Any]) -> None:
+        for row in order["inputs"]:
+            if len(row) == 5 and row[4]:
+                self._move(row[3], -(-row[4] // 4) * 4, into=True)
+
+    def _stage_out(self, order: dict[str, Any]) -> None:
+        for row in order["outputs"]:
+            if row[4]:
+                self._move(row[3], row[4], into=False)
+
+    def _move(self, offset: int, nbytes: int, *, into: bool) -> None:
+        host = torch.frombuffer(self.memory, dtype=torch.uint8, count=nbytes, offset=mmap.PAGESIZE + offset)
+        assert self.own is not None
+        device = self.own[offset : offset + nbytes]
+        if into:
+            device.copy_(host)
+        else:
+            host.copy_(device)
+
+
+def checksum(x: torch.Tensor) -> int:
+    """Order-insensitive sum of a tensor's bytes as 8-bit words plus a weighted one, mod 2**62 (both sides compute it)."""
+    raw = x.contiguous().view(-1).view(torch.uint8)
+    weights = raw.to(torch.int64)
+    return int(weights.sum()) * 1_000_003 + int(weights[::7].sum())
+
+
+def _signed(value: int) -> int:
+    return int(struct.unpack("<q", struct.pack("<Q", value))[0])
