@@ -81,8 +81,8 @@ async def evolve(search: Search, work: Pipeline, watch: Watcher) -> None:
                     if job := search.accept(brief, proposal):  # a commit and its first stage; or a recorded refusal
                         work.measure(job)
                 case Measured(job, evidence):  # once a stage
-                    for job in search.tell(job, evidence):  # the next stage, a champion gate; usually nothing
-                        work.measure(job)
+                    for following in search.tell(job, evidence):  # the next stage, a champion gate; usually nothing
+                        work.measure(following)
                 case Broke(job, error):  # our failure, not the candidate's
                     if again := search.broke(job, error):
                         work.measure(again)
@@ -106,8 +106,8 @@ class Pipeline:
         stay: Callable[[], bool],
         tick: float = 0.25,
     ) -> None:
-        """start: puts a job's start on record; cancelled: its clean end after so many seconds; durable: returns once everything on record is on disk; stay: whether
-        to keep ticking though nothing is under way; tick: seconds."""
+        """start: puts a job's start on record. cancelled: records its clean end after so many seconds. durable: returns
+        once everything on record is on disk. stay: whether to keep ticking though nothing is under way. tick: seconds."""
         self._mutators, self._desk, self._executor, self._slots = mutators, desk, executor, slots
         self._start, self._cancelled, self._durable = start, cancelled, durable
         self._stay, self._tick = stay, tick

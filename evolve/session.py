@@ -88,22 +88,28 @@ class Session:
     # ---- the whole of it -----------------------------------------------------------------------------------------
 
     async def run(self) -> Result:
-        """Check each task that has no noise floor yet, then search. Raises BaselineError, InfrastructureError."""
+        """Check each task that has no noise floor yet, then search. Raises BaselineError, InfrastructureError.
+
+        The run is closed and unlocked when this returns or raises, whatever happened.
+        """
         self._main = asyncio.current_task()
-        with self._signal_handlers():
-            self._open_session()
-            try:
-                await self.check()
-                await self._search()
-            except asyncio.CancelledError:
-                if not self._signals:
-                    raise
-            except EvolveError as error:
-                self._close_session(str(error))
-                raise
-            finally:
-                await asyncio.shield(self.executor.close())
-        return self._finish()
+        try:
+            with self._signal_handlers():
+                self._open_session()
+                try:
+                    await self.check()
+                    await self._search()
+                except asyncio.CancelledError:
+                    if not self._signals:
+                        raise
+                finally:
+                    await asyncio.shield(self.executor.close())
+            return self._finish()
+        except EvolveError as error:
+            self._close_session(str(error))
+            raise
+        finally:
+            self.writer.close()
 
     async def check(self) -> None:
         """The noise floor of every task that has none on this epoch and machine."""
@@ -124,6 +130,7 @@ class Session:
         finally:
             self._close_session("checked")
             await asyncio.shield(self.executor.close())
+            self.writer.close()
         return self.reports
 
     async def _search(self) -> None:
@@ -276,7 +283,6 @@ class Session:
         for task, champion in best.items():
             self._hook("finished", task, champion.commit)
         control = {name: (c.evaluations, c.best) for name, c in self.controls.items()}
-        self.writer.close()
         return Result(
             self.opened.run, reason, best, self.state.ledger.evaluations, time.monotonic() - self.began, control
         )

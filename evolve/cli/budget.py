@@ -33,7 +33,7 @@ def command(
     }
     changes = {what: value for what, value in wanted.items() if value is not None}
     if changes:
-        run, live = steer(name, ev.BudgetChanged(by="user", **changes))  # type: ignore[arg-type]
+        run, live = steer(name, ev.BudgetChanged(by="user", **changes))
         tell("has new limits", run, live)
     _, state = open_state(name)
     rows = {what: {"used": state.ledger.used(what), "limit": state.ledger.limits.get(what)} for what in LIMITS}

@@ -32,10 +32,7 @@ def command(tasks: tuple[str, ...], name: str | None, overrides: tuple[str, ...]
         tasks=tasks, where=Path.cwd(), name=name, overrides=pairs, workers=1, unsafe=unsafe, control=False
     )
     session = api.open_session(settings)
-    try:
-        reports = asyncio.run(session.check_only())
-    finally:
-        session.opened.writer.close()
+    reports = asyncio.run(session.check_only())
     rows = []
     for task, report in reports.items():
         metric = session.opened.grounds[task].task.objectives[0]

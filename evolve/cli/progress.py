@@ -146,14 +146,17 @@ def _outcome(session: Session, result: Result, name: str) -> dict[str, Any]:
     verdict = champion.verdict if champion else None
     control = result.control.get(name)
     sign = metric.sign
+    interval: list[float | None] = [None, None]
+    if verdict and verdict.low is not None and verdict.high is not None:
+        interval = [*sorted((sign * verdict.low, sign * verdict.high))]
     return {
         "task": name,
         "metric": metric.name,
         "unit": metric.unit,
         "goal": metric.goal,
         "best": sign * verdict.fitness if verdict and verdict.fitness is not None else None,
-        "low": min(sign * verdict.low, sign * verdict.high) if verdict and verdict.low is not None and verdict.high is not None else None,
-        "high": max(sign * verdict.low, sign * verdict.high) if verdict and verdict.low is not None and verdict.high is not None else None,
+        "low": interval[0],
+        "high": interval[1],
         "seed": sign * seed.fitness if seed.fitness is not None else None,
         "commit": champion.commit if champion else None,
         "improved": bool(champion and champion.commit != seed.commit),

@@ -67,7 +67,10 @@ def row(archive: Archive, state: RunState) -> dict[str, Any]:
             "champions": len(lineage.reigns.get(task, [])),
             "evaluated": lineage.evaluated.get(task, 0),
             "stalled": state.live.stalled.get(task, 0),
-            "islands": {i.name: {"live": len(i.members), "evaluated": i.evaluated} for i in state.live.islands.get(task, {}).values()},
+            "islands": {
+                island.name: {"live": len(island.members), "evaluated": island.evaluated}
+                for island in state.live.islands.get(task, {}).values()
+            },
             "control": control.best * metric.sign if control and control.best is not None else None,
         }  # fmt: skip
     return {
