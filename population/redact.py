@@ -26,7 +26,7 @@ _RULES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
     (
         "AWS secret key",
-        ("secret",),
+        ("awssecret", "aws_secret"),
         r"(?P<keep>(?i:aws_?secret_?(?:access_?)?key)[\"']?\s*[:=]\s*[\"']?)[A-Za-z0-9/+]{40}",
     ),
     ("Hugging Face token", ("hf_",), _START + r"hf_[A-Za-z0-9]{30,}"),

@@ -10,15 +10,19 @@ import enum
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+
 
 def to_json(record: Any) -> Any:
     """Plain JSON of a dataclass instance, mapping, sequence, enum or scalar."""
+    if type(record) in _SCALARS:
+        return record
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         out = {}
         for name, default in _defaults(type(record)):
@@ -41,11 +45,14 @@ def from_json(kind: type[T], data: Any) -> T:
     """An instance of dataclass `kind`. Raises ValueError on an unknown key, TypeError on a missing one."""
     if not isinstance(data, Mapping):
         raise ValueError(f"{kind.__name__}: expected an object, not {data!r}")
-    hints: dict[str, Any] = _hints(typing.cast(Any, kind))
-    for key in data:
-        if key not in hints:
+    converters = _converters(typing.cast(Any, kind))
+    values = {}
+    for key, value in data.items():
+        if key not in converters:
             raise ValueError(f"{kind.__name__} has no field {key!r}")
-    return kind(**{key: _convert(hints[key], value) for key, value in data.items()})
+        convert = converters[key]
+        values[key] = value if convert is None else convert(value)
+    return kind(**values)
 
 
 @functools.cache
@@ -60,28 +67,33 @@ def _defaults(kind: type) -> tuple[tuple[str, Any], ...]:
 
 
 @functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
+def _converters(kind: Any) -> dict[str, Callable[[Any], Any] | None]:
+    """Field -> what makes its value of plain JSON; None where plain JSON is the value."""
     hints = typing.get_type_hints(kind)
-    return {f.name: hints[f.name] for f in dataclasses.fields(kind)}
+    return {f.name: _converter(hints[f.name]) for f in dataclasses.fields(kind)}
 
 
-def _convert(hint: Any, value: Any) -> Any:
-    origin = typing.get_origin(hint)
+def _converter(hint: Any) -> Callable[[Any], Any] | None:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        options = [option for option in typing.get_args(hint) if option is not type(None)]
-        return _convert(options[0], value) if len(options) == 1 else value
+        options = [option for option in args if option is not type(None)]
+        inner = _converter(options[0]) if len(options) == 1 else None
+        return inner and (lambda value: None if value is None else inner(value))
     if dataclasses.is_dataclass(hint):
-        return from_json(typing.cast(type, hint), value)
+        return functools.partial(from_json, typing.cast(type, hint))
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return hint(value)
+        return hint
     if origin is tuple:
-        args = typing.get_args(hint)
-        if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_convert(args[0], item) for item in value)
-        return tuple(_convert(arg, item) for arg, item in zip(args, value, strict=True))
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        inner = typing.get_args(hint)[1]
-        return {key: _convert(inner, item) for key, item in value.items()}
-    return value
+        return _tuple_converter(args)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        each = _converter(args[1])
+        return dict if each is None else lambda value: {key: each(item) for key, item in value.items()}
+    return None
+
+
+def _tuple_converter(args: tuple[Any, ...]) -> Callable[[Any], Any]:
+    if len(args) == 2 and args[1] is Ellipsis:
+        each = _converter(args[0])
+        return tuple if each is None else lambda value: tuple(map(each, value))
+    parts = [_converter(arg) or (lambda value: value) for arg in args]
+    return lambda value: tuple(convert(item) for convert, item in zip(parts, value, strict=True))
