@@ -39,7 +39,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadFacts:
-    """bound, baseline in seconds (baseline 0.0: not stored, only the anchor). hidden: drawn from the secret."""
+    """bound, baseline in seconds (0.0: not stored, the anchor's own time serves). anchor: stored seconds of the variant
+    that B runs, 0.0 where not stored. hidden: drawn from the secret."""
 
     uuid: str
     axes: Mapping[str, int]
@@ -47,6 +48,7 @@ class WorkloadFacts:
     provenance: str
     baseline: float = 0.0
     baseline_variant: str = ""
+    anchor: float = 0.0
     bytes: float = 0.0
     flops: float = 0.0
     hidden: bool = False

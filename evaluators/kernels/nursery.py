@@ -33,6 +33,7 @@ def main(control_fd: int) -> None:
 
     try:
         import triton  # noqa: F401
+        import triton.runtime.interpreter  # noqa: F401
     except ImportError:
         pass
     for module in ("worker", "worker_cpu"):

@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import os
 import random
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -24,6 +23,7 @@ from evolve.evaluators.kernels.baseline import Baseline
 from evolve.evaluators.kernels.compare import OutputFacts, compare, golden, outputs_of, passes, reference
 from evolve.evaluators.kernels.definition import Problem, Workload
 from evolve.evaluators.kernels.evidence import Call, Fault, KernelEvidence, WorkloadFacts
+from evolve.evaluators.kernels.formats import content_hash
 from evolve.evaluators.kernels.launch import Link, Nursery
 from evolve.evaluators.kernels.solution import NOT_INSTALLED, Solution
 from evolve.evaluators.timing.blocks import order as alternate
@@ -36,7 +36,8 @@ class Plan:
     validated like all others and left out of the times. hidden: workloads drawn from the secret. processes: workers a side.
 
     seconds: limit of one call; load: of loading and compiling. alone: no baseline beside (screening against a stored one).
-    families: value families to draw from. stop: end at the first call that fails validation.
+    families: value families to draw from. stop: end at the first call that fails validation. keep: the baseline's worker
+    serves later candidates too (screening). fresh: new values a call (off only to show what that check stops).
     """
 
     workloads: int = 2
@@ -52,6 +53,11 @@ class Plan:
     stop: bool = True
     fresh: bool = True
     baseline: str = ""
+    keep: bool = False
+
+
+KEPT = 4
+"""Baseline workers kept at a time."""
 
 
 @dataclass
@@ -75,8 +81,13 @@ class Referee:
         self.machine = bounds.machine(name)
         self.name = name
         self._golden: dict[str, Any] = {}
+        self._kept: dict[str, tuple[_Side, int]] = {}
 
     def close(self) -> None:
+        """End the kept baselines' workers and give memory back."""
+        for side, _ in self._kept.values():
+            self._end(side)
+        self._kept.clear()
         self.bench.close()
 
     # ---- a measurement -------------------------------------------------------------------------------------------
@@ -121,8 +132,8 @@ class Referee:
             fault, compiler = self._load(sides["A"], solution, plan)
             evidence = replace(evidence, compiler=compiler, sandbox=sides["A"].link.sandbox, transport=self._transport)
             if fault is None and not plan.alone:
-                sides["B"] = self._side("B", size)
-                self._load_trusted(sides["B"], anchor or Solution({"reference.py": problem.definition.reference}, "reference.py::run"), plan)
+                trusted = anchor or Solution({"reference.py": problem.definition.reference}, "reference.py::run")
+                sides["B"] = self._baseline(problem, trusted, size, plan)
             before = self._census(sides["A"]) if fault is None else {}
             if fault is None:
                 fault = self._blocks(problem, plan, chosen, secret, sides, calls, process, started)
@@ -130,11 +141,8 @@ class Referee:
             evidence = replace(evidence, census={"load": before, "end": after})
         finally:
             for side in sides.values():
-                if hasattr(self.bench, "detach"):
-                    side.link.close()
-                    self.bench.detach(side.link)
-                else:
-                    side.link.close()
+                if not any(side is kept for kept, _ in self._kept.values()):
+                    self._end(side)
         exact = all(self._golden.get(f"exact:{problem.name}", {True}))
         return replace(evidence, calls=(*evidence.calls, *calls), fault=fault, exact_golden=exact)
 
@@ -234,6 +242,33 @@ class Referee:
             raise
         return _Side(name, link, seen={})
 
+    def _end(self, side: _Side) -> None:
+        side.link.close()
+        if hasattr(self.bench, "detach"):
+            self.bench.detach(side.link)
+
+    def _baseline(self, problem: Problem, trusted: Solution, size: int, plan: Plan) -> _Side:
+        """The baseline's worker: one of its own a measurement, or, for screening, one kept over many candidates."""
+        if not plan.keep:
+            side = self._side("B", size)
+            self._load_trusted(side, trusted, plan)
+            return side
+        key = f"{problem.definition.digest()}/{content_hash(trusted.sources)}"
+        kept = self._kept.pop(key, None)
+        if kept is not None and kept[1] >= size:
+            side = kept[0]
+            self._kept[key] = kept
+        else:
+            if kept is not None:
+                self._end(kept[0])
+            while len(self._kept) >= KEPT:
+                self._end(self._kept.pop(next(iter(self._kept)))[0])
+            side = self._side("B", size)
+            self._kept[key] = (side, size)
+            self._load_trusted(side, trusted, plan)
+        side.seen = {} if plan.hidden else side.seen
+        return side
+
     def _load(self, side: _Side, solution: Solution, plan: Plan) -> tuple[Fault | None, dict[str, Any]]:
         order = {"op": "load", "files": dict(solution.sources), "entry": solution.entry, "flags": list(solution.flags), "number": side.link.pid}
         side.passing = solution.passing
@@ -273,8 +308,8 @@ class Referee:
         base = stored.get(workload.uuid)
         variant, seconds = base.best if base else ("", 0.0)
         return WorkloadFacts(
-            workload.uuid, dict(workload.axes), bound.seconds, bound.provenance, seconds, variant, bound.bytes, bound.flops,
-            hidden=workload.uuid.startswith("hidden-"), tolerance={n: asdict(problem.tolerance(workload, n)) for n in problem.definition.outputs},
+            workload.uuid, dict(workload.axes), bound.seconds, bound.provenance, seconds, variant,
+            base.seconds.get("eager", 0.0) if base else 0.0, bound.bytes, bound.flops, hidden=workload.uuid.startswith("hidden-"), tolerance={n: asdict(problem.tolerance(workload, n)) for n in problem.definition.outputs},
         )  # fmt: skip
 
 
@@ -304,7 +339,3 @@ def _draw(secret: bytes, n: int, purpose: str) -> int:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, torch.Tensor) else value
-
-
-def elapsed(began: float) -> float:
-    return time.perf_counter() - began

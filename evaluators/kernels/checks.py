@@ -1,0 +1,249 @@
+"""Integrity checks over evidence (D1..D15): a registry of pure functions. A check that cannot run says UNABLE, never passed.
+
+Rules say which are on. A finding is PASSED, INVALID (with a kind), AUDIT, CHEAT or UNABLE; judge.py orders them.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median, stdev
+
+from evolve.evaluators.kernels.compare import OutputFacts, passes, why
+from evolve.evaluators.kernels.definition import Tolerance
+from evolve.evaluators.kernels.evidence import Call, KernelEvidence
+
+
+class Says(enum.Enum):
+    PASSED = "passed"
+    INVALID = "invalid"
+    AUDIT = "audit"
+    CHEAT = "cheat"
+    UNABLE = "unable"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    check: str
+    says: Says
+    detail: str = ""
+    kind: str = ""
+    workload: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Thresholds. off: names of checks switched off (mutation tests only; evidence judged so is never shown as a score).
+
+    families: value families that must have been drawn. clock_share: unexplained wall time as a share of the claimed;
+    clock_floor: and in microseconds (a CPU's scheduler is given a millisecond instead). late: microseconds the seal's blocks may start apart beyond the baseline's own.
+    error_ratio: None for the problem's own. tail: mean/median over the baseline's at which the mean counts.
+    """
+
+    off: frozenset[str] = frozenset()
+    families: int = 2
+    hidden: bool = False
+    clock_share: float = 0.03
+    clock_floor: float = 3.0
+    late: float = 2.0
+    error_ratio: float | None = None
+    tail: float = 1.05
+    calls: int = 3
+    version: int = 1
+
+
+CheckFunction = Callable[[KernelEvidence, Rules], Finding]
+REGISTRY: dict[str, CheckFunction] = {}
+
+
+def check(name: str) -> Callable[[CheckFunction], CheckFunction]:
+    def register(function: CheckFunction) -> CheckFunction:
+        REGISTRY[name] = function
+        return function
+
+    return register
+
+
+def run(evidence: KernelEvidence, rules: Rules) -> list[Finding]:
+    """Every check that is on, in order of the registry."""
+    return [function(evidence, rules) for name, function in REGISTRY.items() if name not in rules.off]
+
+
+def _passed(name: str, detail: str = "") -> Finding:
+    return Finding(name, Says.PASSED, detail)
+
+
+def _candidate(evidence: KernelEvidence) -> list[Call]:
+    return evidence.of("A", timed=False)
+
+
+@check("commitment")
+def commitment(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """The secret revealed is the one committed to before the measurement."""
+    if not evidence.secret:
+        return Finding("commitment", Says.UNABLE, "the secret was not revealed")
+    found = hashlib.sha256(bytes.fromhex(evidence.secret)).hexdigest()
+    if found != evidence.commitment:
+        return Finding("commitment", Says.UNABLE, "the revealed secret is not the committed one: this record was altered")
+    return _passed("commitment")
+
+
+@check("D1")
+def structure(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """Plain outputs of the right count, shape, dtype and device at every call."""
+    for call in _candidate(evidence):
+        if call.structure:
+            kind, _, detail = call.structure.partition(": ")
+            return Finding("D1", Says.INVALID, f"call {call.n}: {detail}", kind if kind in ("count", "shape", "dtype") else "structure", call.workload)
+    return _passed("D1")
+
+
+@check("D2")
+def right(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """Every output of every call within tolerance of the golden answer, overall and slice by slice."""
+    calls = _candidate(evidence)
+    if not calls:
+        return Finding("D2", Says.UNABLE, "no call was validated")
+    for call in calls:
+        if call.structure:
+            continue
+        wanted = evidence.workloads[call.workload].tolerance
+        if len(call.outputs) != len(wanted):
+            return Finding("D2", Says.UNABLE, f"call {call.n} lacks a comparison")
+        for facts in call.outputs:
+            tolerance = Tolerance(**wanted[facts.name])
+            if not passes(facts, tolerance):
+                text = f"workload {evidence.workloads[call.workload].uuid}, {call.family} values: {why(facts, tolerance)}"
+                return Finding("D2", Says.INVALID, text, "value", call.workload)
+    return _passed("D2", f"{len(calls)} calls validated")
+
+
+@check("D3")
+def coverage(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """Several value families were drawn, and hidden workloads where the rules ask for them."""
+    seen = {call.family for call in _candidate(evidence)}
+    if len(seen) < rules.families:
+        return Finding("D3", Says.UNABLE, f"only {len(seen)} value families were drawn ({', '.join(sorted(seen))})")
+    if rules.hidden and not any(w.hidden for w in evidence.workloads):
+        return Finding("D3", Says.UNABLE, "no hidden workload was measured")
+    return _passed("D3", f"{len(seen)} families")
+
+
+@check("D4")
+def inputs_kept(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """Inputs unchanged, guard bands intact (the worker's word: the referee keeps inputs of its own, so a lie gains nothing)."""
+    for call in _candidate(evidence):
+        if call.notes:
+            return Finding("D4", Says.INVALID, f"call {call.n}: {call.notes[0]}", "contract", call.workload)
+    return _passed("D4")
+
+
+@check("D7")
+def clocks(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """The referee's wall clock supports the worker's claim: beyond the baseline's own overhead nothing is unexplained."""
+    if evidence.clock == "work":
+        return _passed("D7", "simulated clock: not applicable")
+    worst = ""
+    for index in range(len(evidence.workloads)):
+        ours, theirs = evidence.of("A", index), evidence.of("B", index)
+        if len(ours) < rules.calls or len(theirs) < rules.calls:
+            return Finding("D7", Says.UNABLE, f"workload {index}: too few calls of candidate and baseline to compare clocks")
+        extra, slack = excess(ours, theirs, rules, rules.clock_floor if evidence.clock != "real" else 1000.0)
+        if extra > slack:
+            text = f"wall clock shows {extra:.1f} us a call that events do not (allowed {slack:.1f} us): timing disputed"
+            return Finding("D7", Says.INVALID, text, "timing", index)
+        worst = f"at most {extra:.1f} of {slack:.1f} us"
+    return _passed("D7", worst)
+
+
+def excess(ours: Sequence[Call], theirs: Sequence[Call], rules: Rules, floor: float) -> tuple[float, float]:
+    """(unexplained wall microseconds a call, allowance): trimmed means of wall - claim, candidate minus baseline."""
+    a = _trimmed([c.wall_us - c.us for c in ours])
+    b_all = [c.wall_us - c.us for c in theirs]
+    b = _trimmed(b_all)
+    spread = stdev(sorted(b_all)[: max(2, math.ceil(0.9 * len(b_all)))]) if len(b_all) > 2 else 0.0
+    error = 3 * spread * math.sqrt(1 / len(ours) + 1 / len(theirs))
+    claimed = max(median(c.us for c in ours), 0.0)
+    return a - b, max(error, floor, rules.clock_share * claimed)
+
+
+def _trimmed(values: Sequence[float]) -> float:
+    """Mean without the largest tenth (a scheduler's hiccups)."""
+    kept = sorted(values)[: max(1, math.ceil(0.9 * len(values)))]
+    return fmean(kept)
+
+
+@check("D8")
+def quiet(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """While the gate held the GPU nothing of the candidate sat on it."""
+    if evidence.clock not in ("gate", "gate-local"):
+        return _passed("D8", "no GPU: not applicable")
+    calls = _candidate(evidence)
+    if any(not c.opened for c in calls):
+        return Finding("D8", Says.UNABLE, "a gate gave up before the key came")
+    short = [c for c in calls if c.held < evidence.sms]
+    if len(short) > max(1, len(calls) // 20):
+        return Finding("D8", Says.AUDIT, f"in {len(short)} of {len(calls)} calls another kernel sat on {evidence.sms - short[0].held} or more SMs")
+    return _passed("D8")
+
+
+@check("D10")
+def precision(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """Error against the float64 golden, over the reference's own error: a contract is a precision class."""
+    if not evidence.exact_golden:
+        return _passed("D10", "no float64 golden for this problem: tolerances only")
+    cap = rules.error_ratio if rules.error_ratio is not None else evidence.ratio_cap
+    worst, where = 0.0, -1
+    for index in range(len(evidence.workloads)):
+        calls = [c for c in _candidate(evidence) if c.workload == index and not c.structure]
+        for position in range(max((len(c.outputs) for c in calls), default=0)):
+            share = _error_share(calls, position)
+            if share > worst:
+                worst, where = share, index
+    if worst > cap:
+        return Finding("D10", Says.INVALID, f"error is {worst:.1f} times the reference's (allowed {cap:g}): a lower precision than asked", "precision", where)
+    return _passed("D10", f"{worst:.2f} of {cap:g}")
+
+
+def _error_share(calls: Sequence[Call], position: int) -> float:
+    """Median over calls of err / max(reference's err, rounding of the output)."""
+    shares = []
+    for call in calls:
+        facts: OutputFacts = call.outputs[position]
+        own = call.reference_error[position]
+        if math.isfinite(facts.error):
+            shares.append(facts.error / max(own, 3e-8))
+    return median(shares) if shares else 0.0
+
+
+@check("D12")
+def census(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """Processes of the candidate's session, counted from outside: none may be left beside it after the calls."""
+    end = evidence.census.get("end") or {}
+    if "processes" not in end:
+        return _passed("D12", "ended early") if evidence.fault else Finding("D12", Says.UNABLE, "no census was taken")
+    before = (evidence.census.get("load") or {}).get("processes", 1)
+    if end["processes"] > max(1, before) and evidence.language == "pytorch":
+        return Finding("D12", Says.AUDIT, f"{end['processes'] - 1} further processes live in the candidate's session")
+    return _passed("D12", f"{end['processes']} process, {end.get('threads')} threads")
+
+
+@check("D15")
+def harness(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """The harness' own functions are what they were (the worker's word; second layer behind D7 and the referee's memory)."""
+    if evidence.integrity.get("changed"):
+        return Finding("D15", Says.CHEAT, f"functions of the harness were replaced: {evidence.integrity['changed']}")
+    return _passed("D15")
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All findings, and the first that decides."""
+
+    all: tuple[Finding, ...] = field(default_factory=tuple)
+
+    def first(self, says: Says) -> Finding | None:
+        return next((f for f in self.all if f.says is says), None)
