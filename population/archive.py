@@ -173,9 +173,15 @@ class Archive:
         return [self.recorded(oid, log) for oid in self.chain(tip, after)[0]]
 
     def chain(self, tip: str, after: int) -> tuple[list[str], str]:
-        """Commits of a log's events from number `after` on, oldest first, and the one before them ("" for none)."""
+        """Commits of a log's events from number `after` on, oldest first, and the one before them.
+
+        That is "" where there is none, or where the log is shorter than `after`.
+        """
+        count = ev.position(self.store.message_of(tip)) + 1 - after
+        if count < 0:
+            return [], ""
         oid, chain = tip, []
-        for _ in range(ev.position(self.store.message_of(tip)) + 1 - after):
+        for _ in range(count):
             chain.append(oid)
             oid = self.store.first_parent(oid)
         chain.reverse()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_START = r"(?<![A-Za-z0-9_])"
+_START = r"(?:(?<![A-Za-z0-9_])|(?<=\\[bfnrt]))"
+"""Not inside a word; an escaped line end of JSON in the text is none."""
 
 _RULES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     # (what it is, lower-case literals of which every match holds one, the pattern; its group "keep" stays)
@@ -58,8 +59,8 @@ _RULES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "private key",
         ("private key",),
-        r"-----BEGIN (?P<kind>[A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?)-----(?:(?!-----END )[\s\S]){1,20000}"
-        r"(?:-----END (?P=kind)-----|\Z)",
+        r"-----BEGIN (?P<kind>[A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?)-----(?:(?!-----)[A-Za-z0-9+/=\s\\:,.-])*"
+        r"(?:-----END (?P=kind)-----)?",
     ),
 )
 
