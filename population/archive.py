@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evolve.population import events as ev
-from evolve.population import maintenance, place, replay
+from evolve.population import frames, maintenance, place, replay
 from evolve.population import publish as publishing
 from evolve.population.flush import GroupCommit
 from evolve.population.folds import RunState
@@ -28,6 +28,10 @@ from evolve.population.git import Store
 from evolve.population.refs import Refs, check_name
 from evolve.population.writer import Writer, file_name
 from evolve.tasks.errors import ArchiveError, RepositoryError, UsageError
+
+if TYPE_CHECKING:
+    import networkx
+    import pandas
 
 ROOT = "refs/evolve/"
 
@@ -150,12 +154,13 @@ class Archive:
 
     # ---- events --------------------------------------------------------------------------------------------------
 
-    def events(self, run: str, after: Mapping[str, int] | None = None) -> Iterator[ev.Recorded]:
+    def events(self, run: str = "", after: Mapping[str, int] | None = None) -> Iterator[ev.Recorded]:
         """Events of a run ordered by (Lamport clock, log name); `after`: log -> number of its events to leave out.
 
         Those on disk and those this process appended. What this version does not know comes as `Unknown`. Raises
         ArchiveError for a run there is none of.
         """
+        run = self.only(run)
         heads = self.heads(run)
         if not heads:
             known = ", ".join(self.runs()) or "none"
@@ -212,6 +217,25 @@ class Archive:
     def artifact(self, event: str, name: str) -> bytes | None:
         """Bytes of an artifact of the event whose commit is `event`; None where it has none of that name."""
         return self.store.file(event, file_name(name))
+
+    # ---- for notebooks -------------------------------------------------------------------------------------------
+
+    def candidates(self, run: str = "") -> pandas.DataFrame:
+        """One row a candidate; columns: `evolve.population.frames.candidates`. `run`: "" where there is only one."""
+        return frames.candidates(self.state(self.only(run)))
+
+    def lineage(self, run: str = "") -> networkx.DiGraph:
+        """Parent -> child over candidates; see `evolve.population.frames.lineage`."""
+        return frames.lineage(self.state(self.only(run)))
+
+    def only(self, run: str = "") -> str:
+        """`run`, or the archive's only one. Raises UsageError where there are several or none."""
+        if run:
+            return run
+        runs = self.runs()
+        if len(runs) != 1:
+            raise UsageError(f"{self.path} holds {len(runs)} runs ({', '.join(runs) or 'none'}); say which")
+        return runs[0]
 
     # ---- branches ------------------------------------------------------------------------------------------------
 

@@ -88,7 +88,7 @@ def ref_first() -> None:
             self.store.write(ids)
             self._tell(waiters, None)
 
-    flush.GroupCommit._commit = commit  # type: ignore[method-assign, assignment]
+    flush.GroupCommit._commit = commit  # type: ignore[method-assign]
 
 
 async def write(where: str, acks: str, events: int, *, durable: bool, maintain: bool, fold: int) -> None:

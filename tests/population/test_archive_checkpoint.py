@@ -310,9 +310,7 @@ def test_checkpoints_are_due_ever_more_rarely() -> None:
             have = total
             taken.append(total)
     assert taken[0] == checkpoint.EVERY and len(taken) < 60
-    assert all(
-        b - a <= max(checkpoint.EVERY, checkpoint.SHARE * a) + 100 for a, b in zip(taken, taken[1:], strict=False)
-    )
+    assert all(b - a <= max(checkpoint.EVERY, checkpoint.SHARE * a) + 100 for a, b in itertools.pairwise(taken))
 
 
 def test_nothing_in_a_checkpoint_is_executed() -> None:
