@@ -115,7 +115,7 @@ class Writer:
         speaks of a commit the archive does not hold.
         """
         if isinstance(event, ev.Measured) and event.evidence.artifacts:
-            artifacts = (*artifacts, *event.evidence.artifacts)
+            artifacts = (*artifacts, *(kept for kept in event.evidence.artifacts if kept not in artifacts))
             event = dataclasses.replace(event, evidence=dataclasses.replace(event.evidence, artifacts=()))
         tree, sizes = self._keep(artifacts) if artifacts else (EMPTY_TREE, {})
         clock, when = self._clock + 1, round(self.now(), 3)

@@ -182,6 +182,8 @@ def test_evidence_carries_no_artifacts_in_its_event(repo: Path) -> None:
     assert isinstance(event.event, ev.Measured) and event.event.evidence.artifacts == ()
     assert archive.artifact(event.oid, "stdout") == b"hello"
     assert archive.event(event.oid) == event.event
+    twice = writer.append(ev.Measured("0/s/1", "t", (base,), "e1", evidence), evidence.artifacts)
+    assert twice.artifacts == ("stdout",)
 
 
 def test_keys_are_gone_from_artifacts_and_events(repo: Path) -> None:
