@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from evolve.errors import BudgetSpent
@@ -75,10 +75,12 @@ class RunDesk:
         digest = hashlib.sha256(request).hexdigest()
         if (reply := self._recorded(digest, model)) is not None:
             return reply
-        self._reserve(money, tokens)
-        number, self._call = self._call, self._call + 1
-        kept = bounded(f"request-{number}", request.decode("utf-8", "replace"), REQUEST_CAP)
-        self.search.append(ev.Requested(self.brief.number, number, digest, model, money, tokens), [kept])
+        number = self._call
+        if (self.brief.number, number) not in self.search.state.pending.requests:
+            self._reserve(money, tokens)
+            kept = bounded(f"request-{number}", request.decode("utf-8", "replace"), REQUEST_CAP)
+            self.search.append(ev.Requested(self.brief.number, number, digest, model, money, tokens), [kept])
+        self._call += 1
         await self._durable()
         began = time.monotonic()
         reply = await send(request)
@@ -92,11 +94,35 @@ class RunDesk:
         await self._durable()
         return reply
 
+    def batch_of(self, digest: str) -> str | None:
+        return self.search.state.pending.batches.get(digest)
+
+    async def batched(self, batch: str, model: str, digests: Sequence[str]) -> None:
+        self.search.append(ev.Batched(batch, model, tuple(digests)))
+        await self._durable()
+
+    # ---- answers from outside ------------------------------------------------------------------------------------
+
+    def lease(self) -> ev.Leased | None:
+        """The lease on this brief, if somebody took one."""
+        return self.search.state.pending.leases.get(self.brief.number)
+
+    def told(self) -> tuple[ev.Told, Mapping[str, bytes | None]] | None:
+        """What somebody outside answered to this brief, with the content of each changed file."""
+        oid = self.search.state.pending.told.get(self.brief.number)
+        event = self.books.event(oid) if oid else None
+        if oid is None or not isinstance(event, ev.Told):
+            return None
+        changed = {path: self.books.artifact(oid, name) if name else None for path, name in event.changed.items()}
+        return event, changed
+
     def _recorded(self, digest: str, model: str) -> Reply | None:
         """The answer on record to this very request; closes requests whose answer never came (charged in full)."""
         pending = self.search.state.pending
         while (key := (self.brief.number, self._call)) in pending.requests:
             oid = pending.calls.get(key)
+            if oid is None and pending.requests[key] == digest and digest in pending.batches:
+                return None  # it is in a batch that goes on without us: the same call is waited for
             if oid is None:
                 lost = self.search.state.ledger.open_requests.get(key)
                 self.search.append(

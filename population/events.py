@@ -19,7 +19,7 @@ from evolve.tasks.evidence import Evidence
 from evolve.tasks.records import from_json, to_json
 from evolve.tasks.verdict import Calibration, Verdict
 
-SCHEMA = (1, 0)
+SCHEMA = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,53 @@ class Answered(Event):
     tokens_cached: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batched(Event):
+    """Requests went out together: the service's id of their batch, and the digests (hex sha256) of those in it."""
+
+    kind: ClassVar[str] = "batched"
+    binding: ClassVar[bool] = False
+    batch: str
+    model: str
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted(Event):
+    """Somebody outside asks for a brief (`evolve ask`). `request` names the asking, so that an answer finds it.
+
+    operator: the one wanted, "" for any. task: of a run with several, "" for any. seconds: how long the lease should be.
+    """
+
+    kind: ClassVar[str] = "wanted"
+    binding: ClassVar[bool] = False
+    request: str
+    holder: str
+    operator: str = ""
+    task: str = ""
+    seconds: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Event):
+    """What an outside mutator answered to a brief (`evolve tell`), durable before it is used.
+
+    Changed files are artifacts: `changed` names for each path its artifact, "" for a deletion. cut: paths whose content
+    was larger than an artifact may be; such an answer is stillborn. idea, model: as in a proposal. stillborn: it gave up.
+    """
+
+    kind: ClassVar[str] = "told"
+    binding: ClassVar[bool] = False
+    brief: int
+    holder: str
+    changed: Mapping[str, str] = field(default_factory=dict)
+    idea: str = ""
+    why: str = ""
+    model: str = ""
+    money: float | None = None
+    stillborn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,7 +484,7 @@ class Closed(Event):
 KINDS: dict[str, type[Event]] = {
     kind.kind: kind
     for kind in (
-        RunOpened, EpochOpened, Calibrated, Asked, Leased, Requested, Answered, Refused, Born, Imported, Started,
+        RunOpened, EpochOpened, Calibrated, Asked, Wanted, Leased, Told, Requested, Batched, Answered, Refused, Born, Imported, Started,
         Cancelled, Measured, Judged, Promoted, GateClosed, Suspended, Released, Quarantined, Pinned, Migrated, Lesson, Tactic,
         Directive, BudgetChanged, Spent, Paused, Session, Control, Closed,
     )

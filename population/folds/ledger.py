@@ -68,7 +68,7 @@ class Ledger:
     # ---- events --------------------------------------------------------------------------------------------------
 
     def tick(self, recorded: ev.Recorded) -> None:
-        if recorded.event.kind in ("directive", "budget_changed", "paused", "pinned", "leased"):
+        if recorded.event.kind in ("directive", "budget_changed", "paused", "pinned", "wanted", "leased", "told"):
             return  # a person's word from another process is not work on the run
         first, last = self.spans.get(recorded.log, (recorded.time, recorded.time))
         self.spans[recorded.log] = (first, max(last, recorded.time))
@@ -97,6 +97,9 @@ class Ledger:
         row["money"] += event.money or 0.0
         row["tokens"] += tokens
         row["seconds"] += event.seconds
+
+    def on_told(self, event: ev.Told, recorded: ev.Recorded) -> None:
+        self.money += event.money or 0.0
 
     def on_started(self, event: ev.Started, recorded: ev.Recorded) -> None:
         earlier = self.open_jobs.get(event.job)

@@ -29,7 +29,9 @@ class Pending:
     """briefs: number -> brief without an outcome. calls: (brief, call) -> commit of its answered event.
     requests: (brief, call) -> digest of a request on record. candidates: commit -> evidence so far, until judged.
     starts: job -> starts without an end. gates: task -> the gate under way. tries: task -> gates since a promotion.
-    gated: (task, candidate) pairs whose gate against the reigning champion ended without a promotion."""
+    gated: (task, candidate) pairs whose gate against the reigning champion ended without a promotion.
+    batches: digest of a request -> the batch it went out in, until answered. wanted: request -> somebody outside who
+    has no brief yet. leases: brief -> its lease. told: brief -> commit of the first answer from outside."""
 
     next_brief: int = 1
     next_number: int = 0
@@ -42,16 +44,36 @@ class Pending:
     tries: dict[str, int] = field(default_factory=dict)
     gated: set[tuple[str, str]] = field(default_factory=set)
     refused_in_a_row: int = 0
+    batches: dict[str, str] = field(default_factory=dict)
+    wanted: dict[str, ev.Wanted] = field(default_factory=dict)
+    leases: dict[int, ev.Leased] = field(default_factory=dict)
+    told: dict[int, str] = field(default_factory=dict)
 
     def on_asked(self, event: ev.Asked, recorded: ev.Recorded) -> None:
         self.briefs[event.brief.number] = event.brief
         self.next_brief = max(self.next_brief, event.brief.number + 1)
+        self.wanted.pop(str(event.brief.hint.get("request", "")), None)
+
+    def on_wanted(self, event: ev.Wanted, recorded: ev.Recorded) -> None:
+        self.wanted[event.request] = event
+
+    def on_leased(self, event: ev.Leased, recorded: ev.Recorded) -> None:
+        if event.brief in self.briefs:
+            self.leases[event.brief] = event
+
+    def on_told(self, event: ev.Told, recorded: ev.Recorded) -> None:
+        if event.brief in self.briefs:  # the first answer counts; one to a brief that is over is kept and unused
+            self.told.setdefault(event.brief, recorded.oid)
+
+    def on_batched(self, event: ev.Batched, recorded: ev.Recorded) -> None:
+        self.batches.update(dict.fromkeys(event.digests, event.batch))
 
     def on_requested(self, event: ev.Requested, recorded: ev.Recorded) -> None:
         self.requests[(event.brief, event.call)] = event.digest
 
     def on_answered(self, event: ev.Answered, recorded: ev.Recorded) -> None:
         self.calls[(event.brief, event.call)] = recorded.oid
+        self.batches.pop(self.requests.get((event.brief, event.call), ""), None)
 
     def on_refused(self, event: ev.Refused, recorded: ev.Recorded) -> None:
         self._done(event.brief)
@@ -71,6 +93,8 @@ class Pending:
 
     def _done(self, brief: int) -> None:
         self.briefs.pop(brief, None)
+        self.leases.pop(brief, None)
+        self.told.pop(brief, None)
         for table in (self.calls, self.requests):
             call = 0
             while table.pop((brief, call), None) is not None:
