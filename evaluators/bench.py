@@ -1,12 +1,13 @@
-"""What the built-in evaluators share: the sandbox of a slot, trees in folders, gates, the environment's setup."""
+"""What the built-in evaluators share: the sandbox of a slot, trees in folders, gates, checked metrics."""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import math
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from evolve.evaluators.evaluator import Job, Site
 from evolve.evaluators.materialise import Workshop
 from evolve.evaluators.sandbox import Command, Mount, Outcome
 from evolve.evaluators.sandbox.ladder import open_sandbox
-from evolve.tasks.errors import BaselineError, TaskError
+from evolve.evaluators.sandbox.local import LocalSandbox
+from evolve.evaluators.setup import Prepared, prepare
+from evolve.tasks.errors import TaskError
 from evolve.tasks.evidence import Artifact, Failure, FailureKind, bounded
 
 LOG_CAP = 8 << 10
 """Bytes of a failing run's output kept beside its evidence."""
-
-SETUP_SECONDS = 1800.0
 
 LARGEST = 1e300
 """A metric beyond this is absurd and refused."""
@@ -32,25 +33,49 @@ class Bench:
 
     def __init__(self, site: Site) -> None:
         self.site, self.task = site, site.task
-        self._own = Path(site.scratch) / f"slot-{os.getpid()}"
-        self.workshop = Workshop(site.archive, self._own / "trees")
-        self.sandbox = open_sandbox(self._own / "sandbox", unsafe=site.unsafe, gpus=site.task.evaluate.gpus, rung=site.rung)
-        self._ready = False
+        self._own = Path(site.scratch).absolute() / f"slot-{os.getpid()}-{id(self):x}"
+        self._lock = _claim(self._own)
+        self.workshop = Workshop(site.archive, self._own / "trees", base=site.base, may_edit=site.task.may_edit)
+        self._sandbox: LocalSandbox | None = None
+        self._prepared: Prepared | None = None
 
-    def folder(self, tree: str) -> Path:
-        self._set_up()
-        return self.workshop.folder(tree)
+    @property
+    def sandbox(self) -> LocalSandbox:
+        """This slot's sandbox, opened when first needed, after the environment's setup."""
+        if self._sandbox is None:
+            self._prepared = prepare(self.site)
+            environment = self.task.environment
+            preload = self.task.evaluate.settings.get("preload", ())
+            show = (*(self._prepared.interpreters if self._prepared else ()), *self._tools())
+            self._sandbox = open_sandbox(
+                self._own / "sandbox", unsafe=self.site.unsafe, gpus=self.task.evaluate.gpus, rung=self.site.rung,
+                preload=tuple(preload), network=bool(environment.network), show=show,
+            )  # fmt: skip
+        return self._sandbox
+
+    def _tools(self) -> tuple[str, ...]:
+        """Programs that the task's own commands name and that lie in a person's folders (~/.local/bin/uv)."""
+        lines = (*self.task.evaluate.gates, self.task.evaluate.command or "")
+        words = [words[0] for line in lines if (words := line.split()) and "/" not in words[0]]
+        found = [path for word in dict.fromkeys(words) if (path := shutil.which(word))]
+        return tuple(dict.fromkeys(p for path in found for p in (path, os.path.realpath(path))))
 
     def command(self, tree: str, argv: tuple[str, ...], **more: Any) -> Command:
         """A command in a candidate's tree under the task's limits, mounts and environment."""
+        sandbox = self.sandbox
+        tools = dict.fromkeys(os.path.dirname(path) for path in self._tools())
+        path = ":".join(dict.fromkeys([os.path.dirname(sys.executable), "/usr/local/bin", "/usr/bin", "/bin", *tools]))
+        lower = self._prepared.place if self._prepared else None
         return Command(
             argv,
-            self.folder(tree),
-            env=dict(self.task.environment.env),
+            self.workshop.folder(tree),
+            env={"PATH": path, **self.task.environment.env},
             wall=more.pop("wall", self.task.evaluate.timeout),
             limits=self.task.limits,
-            mounts=tuple(_mount(text) for text in self.task.environment.data),
+            mounts=tuple(mount for text in self.task.environment.data for mount in mounts(text, sandbox.private_home)),
             network=self.task.environment.network,
+            lower=lower,
+            at=str(lower) if lower else "",
             **more,
         )
 
@@ -66,51 +91,47 @@ class Bench:
                 return Failure(kind, f"gate {line!r}: {outcome.failure.message}"), logs(outcome)
         return None, ()
 
-    def _set_up(self) -> None:
-        """Run `[environment] setup` once for this base, whoever comes first; the result lies under every tree."""
-        if self._ready:
-            return
-        self._ready = True
-        setup = self.task.environment.setup
-        if not setup:
-            return
-        name = hashlib.sha256(f"{self.site.base}/{setup}".encode()).hexdigest()[:16]
-        place = Path(self.site.scratch) / f"setup-{name}"
-        with open(place.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not place.is_dir():
-                self._build_environment(setup, place)
-        self.workshop.lower = place
-
-    def _build_environment(self, setup: str, place: Path) -> None:
-        """The user's own command on the user's own base: it runs with the user's rights and network."""
-        import shutil
-        import subprocess
-
-        source = Workshop(self.site.archive, self._own / "setup")
-        folder = source.folder(self.site.base)
-        done = subprocess.run(
-            ["/bin/sh", "-c", setup], cwd=folder, env={**os.environ, **self.task.environment.env}, capture_output=True,
-            text=True, timeout=SETUP_SECONDS, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            tail = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
-            raise BaselineError(f"environment.setup {setup!r} failed with exit code {done.returncode}: {tail[0][:300]}")
-        partial = place.with_suffix(f".{os.getpid()}")
-        shutil.copytree(folder, partial, symlinks=True)
-        partial.rename(place)
-
     def close(self) -> None:
-        self.sandbox.close()
+        if self._sandbox is not None:
+            self._sandbox.close()
         self.workshop.close()
+        shutil.rmtree(self._own, ignore_errors=True)
+        os.close(self._lock)
 
 
-def _mount(text: str) -> Mount:
+def _claim(own: Path) -> int:
+    """A slot's folder, locked while it lives; folders of slots that died are removed."""
+    own.mkdir(parents=True, exist_ok=True)
+    mine = os.open(own / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(mine, fcntl.LOCK_EX)
+    for other in own.parent.glob("slot-*"):
+        if other == own:
+            continue
+        try:
+            theirs = os.open(other / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(theirs, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(other, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(theirs)
+    return mine
+
+
+def mounts(text: str, home: str = "") -> tuple[Mount, ...]:
+    """Read-only mounts of an `environment.data` entry: at its own path and, for `~/...`, below the candidate's HOME.
+
+    Raises TaskError where there is no such path.
+    """
     path = text.removesuffix(":ro")
-    real = os.path.expanduser(path)
+    real = os.path.abspath(os.path.expanduser(path))
     if not os.path.exists(real):
         raise TaskError(f"environment.data {text!r}: there is no {real} on this machine")
-    return Mount(os.path.abspath(real))
+    inside = (Mount(real, f"{home}/{path[2:]}"),) if path.startswith("~/") and home else ()
+    return (Mount(real), *inside)
 
 
 def logs(outcome: Outcome, name: str = "") -> tuple[Artifact, ...]:
@@ -152,4 +173,4 @@ def split(line: str) -> tuple[str, ...]:
         raise TaskError(f"command {line!r}: {error}") from error
 
 
-__all__ = ["Bench", "Job", "checked", "logs", "order", "split"]
+__all__ = ["Bench", "Job", "checked", "logs", "mounts", "order", "split"]

@@ -21,7 +21,14 @@ DEEPEST = 32
 LONGEST_INT = 400
 """Digits of an integer; Python's own limit is 4,300, and quadratic conversion below it still costs time."""
 
+WIDTHS = {
+    "bool": 1, "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2, "int32": 4, "uint32": 4,
+    "float32": 4, "int64": 8, "uint64": 8, "float64": 8, "complex64": 8, "complex128": 16,
+}  # fmt: skip
+"""dtype -> bytes of one element; no other dtype crosses (an object dtype would be a pickle)."""
+
 _NUMBER = re.compile(rb"[0-9]{%d,}" % (LONGEST_INT + 1))
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 class Refused(ValueError):
@@ -30,11 +37,19 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """What the referee expects of one tensor: numpy dtype name and exact shape; finite unless `any_value`."""
+    """What the referee expects of one tensor: dtype and exact shape; finite unless `any_value`.
+
+    dtype: numpy's name, or "bfloat16", which comes back as the uint16 of its bits.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     any_value: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * WIDTHS[self.dtype]
 
 
 def pack(header: Any, body: bytes = b"") -> bytes:
@@ -74,23 +89,17 @@ def strict_json(text: bytes) -> Any:
 
 
 def _check_depth(text: bytes) -> None:
+    """Before the parser recurses. Strings are skipped whole, so that a bracket within one does not count."""
+    if text.count(b"[") + text.count(b"{") <= DEEPEST:
+        return
     depth = 0
-    in_string = escaped = False
-    for byte in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in (0x5B, 0x7B):
+    for token in _STRUCTURE.finditer(text):
+        sign = token[0][:1]
+        if sign in b"[{":
             depth += 1
             if depth > DEEPEST:
                 raise Refused(f"nested deeper than {DEEPEST}")
-        elif byte in (0x5D, 0x7D):
+        elif sign in b"]}":
             depth -= 1
 
 
@@ -129,21 +138,29 @@ def tensors(header: Any, body: bytes, expected: Mapping[str, Tensor]) -> dict[st
     if not isinstance(listed, list) or not all(isinstance(row, list) and len(row) == 3 for row in listed):
         raise Refused('the header must be {"tensors": [[name, dtype, shape], ...]}')
     names = [row[0] for row in listed]
-    if sorted(map(str, names)) != sorted(expected):
+    if not all(isinstance(name, str) for name in names) or sorted(names) != sorted(expected):
         raise Refused(f"expected tensors {sorted(expected)}, got {sorted(map(str, names))[:20]}")
-    out, at = {}, 0
     for name, dtype, shape in listed:
         want = expected[name]
         if dtype != want.dtype or not isinstance(shape, list) or tuple(shape) != want.shape:
-            raise Refused(f"tensor {name!r} must be {want.dtype} {list(want.shape)}, not {dtype} {shape}")
-        count = math.prod(want.shape)
-        size = count * np.dtype(want.dtype).itemsize
-        array = np.frombuffer(body[at : at + size], dtype=want.dtype)
-        if array.size != count:
-            raise Refused(f"tensor {name!r} is cut off")
-        if not want.any_value and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise Refused(f"tensor {name!r} must be {want.dtype} {list(want.shape)}, not {str(dtype)[:40]} {str(shape)[:80]}")
+    left = len(body) - sum(want.size for want in expected.values())
+    if left:
+        raise Refused(f"the tensors are cut off by {-left} bytes" if left < 0 else f"{left} bytes too many")
+    out, at = {}, 0
+    for name in names:
+        want = expected[name]
+        stored = "uint16" if want.dtype == "bfloat16" else want.dtype
+        array = np.frombuffer(body, dtype=stored, count=math.prod(want.shape), offset=at)
+        if not want.any_value and not _finite(array, want.dtype):
             raise Refused(f"tensor {name!r} holds NaN or infinity")
-        out[name], at = array.reshape(want.shape), at + size
-    if at != len(body):
-        raise Refused(f"{len(body) - at} bytes too many")
+        out[name], at = array.reshape(want.shape), at + want.size
     return out
+
+
+def _finite(array: Any, dtype: str) -> bool:
+    import numpy as np
+
+    if dtype == "bfloat16":  # numpy has none: the raw halves, whose exponent is all ones for NaN and infinity
+        return not bool(((array & 0x7F80) == 0x7F80).any())
+    return array.dtype.kind not in "fc" or bool(np.isfinite(array).all())

@@ -1,34 +1,45 @@
 """A candidate's tree from the archive's objects into a plain folder. Git is never run in it.
 
-Symlinks are made only where they resolve inside; submodules and anything else that is no regular file are left out;
-attributes, filters and hooks have no effect, since these are bytes written to files.
+Protected files are taken from the base whatever the tree says. Symlinks are made only where they resolve inside;
+submodules and anything else that is no regular file are left out; attributes, filters and hooks have no effect, since
+these are bytes written to files.
 """
 
 from __future__ import annotations
 
 import os
-import posixpath
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pygit2
 
 from evolve.tasks.errors import InfrastructureError
 
-LINK, EXECUTABLE, MODULE = 0o120000, 0o100755, 0o160000
+LINK, EXECUTABLE, MODULE, FOLDER = 0o120000, 0o100755, 0o160000, 0o040000
+
+Entries = dict[str, tuple[int, str]]
+"""Path -> (git mode, object id)."""
 
 
 class Workshop:
-    """Folders of trees below `root`, a few kept. `lower`: what the environment's setup left, under every tree."""
+    """Folders of trees below `root`, a few kept.
 
-    def __init__(self, archive: str, root: str | Path, *, keep: int = 4) -> None:
+    base:     hex id of the tree that protected files come from; empty: trees are taken as they are.
+    may_edit: whether a path is a candidate's to change.
+    """
+
+    def __init__(
+        self, archive: str, root: str | Path, *, base: str = "", may_edit: Callable[[str], bool] | None = None, keep: int = 4
+    ) -> None:
         self._archive, self.root, self._keep = archive, Path(root), keep
+        self._base, self._may_edit = base, may_edit
+        self._protected: Entries | None = None
         self._repository: pygit2.Repository | None = None
         self._have: dict[str, Path] = {}
-        self.lower: Path | None = None
 
     def folder(self, tree: str) -> Path:
-        """A folder holding exactly the tree's files (and what setup left). Not to be written to.
+        """A folder holding exactly the tree's files. Not to be written to.
 
         Raises InfrastructureError where the archive does not hold the tree.
         """
@@ -39,55 +50,80 @@ class Workshop:
         place = self.root / tree
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        if self.lower is not None:
-            shutil.copytree(self.lower, place, symlinks=True, dirs_exist_ok=True)
-        self._write(self._tree(tree), place, "")
+        self._write(self.entries(tree), place)
         self._have[tree] = place
         return place
 
+    def entries(self, tree: str) -> Entries:
+        """What is judged: the tree's editable files, and the base's protected ones."""
+        found = dict(_walk(self._tree(tree), ""))
+        if not self._base or self._may_edit is None or tree == self._base:
+            return found
+        if self._protected is None:
+            base = dict(_walk(self._tree(self._base), ""))
+            self._protected = {path: entry for path, entry in base.items() if not self._may_edit(path)}
+        return self._protected | {path: entry for path, entry in found.items() if self._may_edit(path)}
+
     def read(self, tree: str, path: str) -> bytes | None:
-        """A regular file of a tree, from the archive; None where there is none."""
-        try:
-            entry = self._tree(tree)[path]
-        except KeyError:
-            return None
-        return bytes(entry.data) if isinstance(entry, pygit2.Blob) else None
+        """A regular file of what is judged, from the archive; None where there is none."""
+        mode, oid = self.entries(tree).get(path, (0, ""))
+        return self._blob(oid) if mode not in (0, LINK) else None
 
     def _tree(self, oid: str) -> pygit2.Tree:
-        for attempt in range(2):
+        found = self._object(oid)
+        if not isinstance(found, pygit2.Tree):
+            raise InfrastructureError(f"the archive {self._archive} does not hold tree {oid}")
+        return found
+
+    def _object(self, oid: str) -> pygit2.Object | None:
+        for _ in range(2):
             if self._repository is None:
                 self._repository = pygit2.Repository(self._archive)
-            found = self._repository.get(oid)
-            if isinstance(found, pygit2.Tree):
+            if (found := self._repository.get(oid)) is not None:
                 return found
             self._repository = None  # packs may have come since it was opened
-            if attempt:
-                break
-        raise InfrastructureError(f"the archive {self._archive} does not hold tree {oid}")
+        return None
 
-    def _write(self, tree: pygit2.Tree, place: Path, at: str) -> None:
-        for entry in tree:
-            name = str(entry.name)
-            path = place / name
-            if isinstance(entry, pygit2.Tree):
-                path.mkdir(exist_ok=True)
-                self._write(entry, path, f"{at}{name}/")
-            elif isinstance(entry, pygit2.Blob):
-                if path.is_symlink() or path.exists():
-                    path.unlink()
-                if entry.filemode == LINK:
-                    _link(path, entry.data.decode("utf-8", "surrogateescape"), at)
-                else:
-                    path.write_bytes(entry.data)
-                    if entry.filemode == EXECUTABLE:
-                        path.chmod(0o755)
+    def _blob(self, oid: str) -> bytes:
+        found = self._object(oid)
+        if not isinstance(found, pygit2.Blob):
+            raise InfrastructureError(f"the archive {self._archive} does not hold file {oid}")
+        return bytes(found.data)
+
+    def _write(self, entries: Entries, place: Path) -> None:
+        """Regular files first, then symlinks, so that nothing is ever written through one."""
+        root, made = str(place), {str(place)}
+        links = []
+        for path, (mode, oid) in entries.items():
+            target = f"{root}/{path}"
+            folder = os.path.dirname(target)
+            if folder not in made:
+                os.makedirs(folder, exist_ok=True)
+                made.add(folder)
+            if mode == LINK:
+                links.append((target, oid))
+                continue
+            with open(target, "xb") as file:
+                file.write(self._blob(oid))
+            if mode == EXECUTABLE:
+                os.chmod(target, 0o755)
+        for target, oid in links:
+            os.symlink(os.fsdecode(self._blob(oid)), target)
+        for target, _ in links:  # looked at when all are there, since one may lead through another
+            real = os.path.realpath(target)
+            if os.path.isabs(os.readlink(target)) or not real.startswith(os.path.realpath(root) + "/"):
+                os.unlink(target)
 
     def close(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def _link(path: Path, target: str, at: str) -> None:
-    """A symlink, if it stays inside the tree; else nothing (an inert file would be no truer)."""
-    inside = posixpath.normpath(posixpath.join(at, target))
-    if not target.startswith("/") and not inside.startswith(".."):
-        os.symlink(target, path)
+def _walk(tree: pygit2.Tree, at: str) -> Iterator[tuple[str, tuple[int, str]]]:
+    for entry in tree:
+        name = str(entry.name)
+        if name in ("", ".", "..", ".git") or "/" in name or "\0" in name:
+            continue  # git refuses to make such a tree, so someone else did
+        if isinstance(entry, pygit2.Tree):
+            yield from _walk(entry, f"{at}{name}/")
+        elif isinstance(entry, pygit2.Blob):
+            yield f"{at}{name}", (int(entry.filemode), str(entry.id))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 import random
 import sys
 import time
@@ -26,6 +25,7 @@ from typing import Any
 from evolve.evaluators.bench import Bench, checked, logs, order
 from evolve.evaluators.channel import Refused, unpack
 from evolve.evaluators.evaluator import Job, Site, Stage
+from evolve.evaluators.referee.secret import Secrets
 from evolve.evaluators.sandbox import Outcome
 from evolve.tasks.errors import InfrastructureError, TaskError
 from evolve.tasks.evidence import Artifact, Cost, Evidence, Failure, FailureKind, Sample, bounded
@@ -121,6 +121,7 @@ class ScriptEvaluator:
         self.script = Path(self.task.root) / self.task.evaluate.script
         if not self.script.is_file():
             raise TaskError(f"evaluate.script {self.task.evaluate.script!r}: there is no {self.script}")
+        self._secrets = Secrets(Path(site.scratch) / "secrets")
         self._module: ModuleType | None = None
         self._bench: Bench | None = None
         self._passed: set[str] = set()
@@ -143,7 +144,7 @@ class ScriptEvaluator:
     def measure(self, job: Job, progress: Callable[[str], None]) -> Evidence:
         began = time.monotonic()
         evaluate = self._load()
-        secret = os.urandom(32)
+        secret = self._secrets.draw(job.id)
         samples: list[Sample] = []
         failures: dict[str, Failure] = {}
         artifacts: list[Artifact] = []
@@ -157,7 +158,7 @@ class ScriptEvaluator:
                 elif job.stage != CONFIRM:
                     self._passed = {tree}
         for block in range(job.first_block, job.first_block + job.blocks):
-            seed = hashlib.sha256(secret + block.to_bytes(8, "little")).digest()
+            seed = secret.of_block(block)
             for tree in order(job.trees, block):
                 if tree in failures:
                     continue
@@ -173,7 +174,7 @@ class ScriptEvaluator:
         wall = time.monotonic() - began
         return Evidence(
             job.id, job.trees, self.site.task_digest, self.site.evaluator, self.site.machine, job.stage,
-            secret=hashlib.sha256(secret).hexdigest(), samples=tuple(samples), failures=failures,
+            secret=secret.commitment, samples=tuple(samples), failures=failures,
             cost=Cost(wall, cpu, wall * self.task.evaluate.gpus), sandbox=self.bench.sandbox.label,
             artifacts=tuple(artifacts),
         )  # fmt: skip

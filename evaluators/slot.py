@@ -10,6 +10,7 @@ import json
 import signal
 import socket
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,12 @@ def main() -> None:
                 evidence = graders[job.task].measure(job, lambda text: line.send({"progress": text[:200]}))
                 line.send({"evidence": to_json(evidence)})
             except EvolveError as error:
-                line.send({"error": str(error)})
+                line.send({"error": str(error), "kind": type(error).__name__})
+            except (BrokenPipeError, ConnectionError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a fault of ours or of a third party's evaluator, told with its place
+                where = traceback.format_exc().strip().splitlines()[-3:]
+                line.send({"error": f"evaluation of job {job.id} failed: {error!r} ({' | '.join(w.strip() for w in where)})"})
     except (BrokenPipeError, ConnectionError):
         return  # the controller is gone, and with it whoever wanted to know
     finally:

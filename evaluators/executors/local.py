@@ -6,17 +6,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shutil
 import signal
 import socket
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from evolve.evaluators.evaluator import Handle, Job, Site
 from evolve.evaluators.sandbox.ladder import strongest
-from evolve.tasks.errors import InfrastructureError
+from evolve.evaluators.sandbox.local import python
+from evolve.tasks import errors
+from evolve.tasks.errors import EvolveError, InfrastructureError
 from evolve.tasks.evidence import Evidence
 from evolve.tasks.records import from_json, to_json
 
@@ -48,7 +52,7 @@ class _Slot:
                         if on_progress:
                             on_progress(message["progress"])
                     elif "error" in message:
-                        raise InfrastructureError(message["error"])
+                        raise _error(message)
                     else:
                         return from_json(Evidence, message["evidence"])
         except TimeoutError as error:
@@ -65,24 +69,31 @@ class _Slot:
         for name, site in self._sites.items():
             sites[name]["task"] = {"source": site.task.source, "root": str(site.task.root)}
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", "evolve.evaluators.slot", str(theirs.fileno()),
-            pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
+            *python("evolve.evaluators.slot"), str(theirs.fileno()), pass_fds=(theirs.fileno(),),
+            stdin=asyncio.subprocess.DEVNULL, start_new_session=True, env=without_keys(os.environ),
         )  # fmt: skip
         theirs.close()
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=1 << 26)
         send(self._writer, {"sites": sites})
 
-    async def stop(self) -> None:
-        """End the slot; its sandbox sees the socket close and ends what runs in it."""
-        if self._writer is not None:
-            self._writer.close()
-        if self._process is not None and self._process.returncode is None:
-            try:
-                await asyncio.wait_for(self._process.wait(), 0.5)
-            except TimeoutError:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                await self._process.wait()
+    async def stop(self, *, now: bool = False) -> None:
+        """End the slot. Its launcher sees the socket close, and with it goes what runs in the jail."""
+        process, writer = self._process, self._writer
         self._process = self._reader = self._writer = None
+        if writer is not None:
+            writer.close()
+        if process is None:
+            return
+        if process.returncode is None:
+            try:
+                await asyncio.wait_for(process.wait(), 0.0 if now else 2.0)
+            except TimeoutError:
+                if process.returncode is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        for site in self._sites.values():
+            for folder in Path(site.scratch).glob(f"slot-{process.pid}-*"):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Run:
@@ -116,13 +127,28 @@ class LocalExecutor:
             try:
                 return await slot.measure(job, on_progress)
             except asyncio.CancelledError:
-                await asyncio.shield(slot.stop())
+                await asyncio.shield(slot.stop(now=True))
                 raise
             finally:
                 self._idle.append(slot)
 
     async def close(self) -> None:
         await asyncio.gather(*(slot.stop() for slot in self._all))
+
+
+def _error(message: Mapping[str, Any]) -> EvolveError:
+    """The slot's exception again, of its own class: a task that cannot be is told apart from a machine that failed."""
+    kind = getattr(errors, str(message.get("kind")), InfrastructureError)
+    made: EvolveError = kind(message["error"])
+    return made
+
+
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
+
+
+def without_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a process near candidates: nothing whose name says that it is a secret."""
+    return {name: value for name, value in environment.items() if not _SECRET.search(name)}
 
 
 def send(writer: asyncio.StreamWriter, message: Mapping[str, Any]) -> None:

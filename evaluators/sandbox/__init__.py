@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from evolve.tasks.evidence import Cost, Failure
 from evolve.tasks.task import Limits
@@ -32,6 +32,8 @@ class Command:
     wall:    seconds from the candidate's start; its whole process tree is gone within one second of it.
     frame:   maximal bytes of one framed message on the result channel (file descriptor named in EVOLVE_CHANNEL);
              0: no channel is opened.
+    lower:   folder that lies beneath the tree (what the environment's setup left); never written to.
+    at:      where the tree is seen inside, where mounts can be made; empty: /work.
     """
 
     argv: tuple[str, ...]
@@ -44,6 +46,8 @@ class Command:
     mounts: tuple[Mount, ...] = ()
     network: tuple[str, ...] = ()
     frame: int = 0
+    lower: Path | None = None
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Outcome:
 
     failure: timeout, memory, limit or crash as the sandbox saw it; None for a clean exit 0.
     frame:   the one message received whole on the channel, or None. Its content is the candidate's claim.
+    peak:    bytes of memory the whole tree held at most, where it was seen.
     """
 
     code: int | None
@@ -62,6 +67,7 @@ class Outcome:
     cut: int = 0
     frame: bytes | None = None
     cost: Cost = field(default_factory=Cost)
+    peak: int = 0
 
 
 @runtime_checkable
@@ -72,6 +78,11 @@ class Sandbox(Protocol):
 
     def run(self, command: Command) -> Outcome:
         """Run to the end or to a limit. Raises SandboxError when the rung itself fails or has degraded."""
+        ...
+
+    def call(self, command: Command, target: str, arguments: tuple[Any, ...]) -> Outcome:
+        """Call a Python function of the candidate's, "program.py:function", with JSON arguments. Its value comes back in
+        the frame, {"value": ...}. `command.argv` is unused. Raises as `run`; ValueError for arguments that are no JSON."""
         ...
 
     def close(self) -> None: ...

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import selectors
 import shutil
 import socket
 import subprocess
@@ -15,41 +14,99 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evolve.evaluators.sandbox import Command, Outcome
+from evolve.evaluators.sandbox import Command, Outcome, bubble, cgroups, system
+from evolve.evaluators.sandbox.jail import HOME, NAMESPACED, SMALL_BYTES, SMALL_FILES
+from evolve.evaluators.sandbox.session import Exchange, Session
 from evolve.tasks.errors import SandboxError
-from evolve.tasks.evidence import Cost, Failure, FailureKind
 
-LABELS = {"native": "jailed", "userns": "jailed-user", "process": "separate-uid", "bare": "UNPROTECTED"}
-"""Rung -> the label shown in every view and event."""
+LABELS = {
+    "native": "jailed",
+    "userns": "jailed-user",
+    "bubblewrap": "jailed-user",
+    "landlock": "confined",
+    "process": "separate-uid",
+    "bare": "UNPROTECTED",
+}
+"""Rung -> the label shown in every view and event. Strongest first."""
+
+WALLS = frozenset(
+    {"pids", "ipc", "uts", "network", "mounts", "old root", "read-only", "private tmp", "private home", "private shm", "uid",
+     "capabilities", "no_new_privs", "seccomp", "landlock", "cgroup", "memory", "processes", "disk", "files", "descriptors",
+     "lifeline", "sweep"}
+)  # fmt: skip
+"""What can be left out one at a time, so that an attack test can show that its attack works without it."""
 
 FIRST_UID, UIDS = 61_000, 256
 
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
 
-_TOOLCHAIN = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/opt", "/etc/ld.so.cache", "/etc/ld.so.conf",
-              "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/ssl", "/etc/localtime", "/sys")  # fmt: skip
+_TOOLCHAIN = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache", "/etc/ld.so.conf",
+              "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/ssl", "/etc/localtime", "/etc/nsswitch.conf",
+              "/sys/devices/system/cpu", "/sys/devices/system/node")  # fmt: skip
+_FOR_A_GPU = ("/sys", "/etc/OpenCL", "/etc/vulkan", "/opt/nvidia")
+_FOR_A_NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/gai.conf", "/etc/ca-certificates")
+
+_GPU_VARIABLES = ("CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "NVIDIA_VISIBLE_DEVICES",
+                  "NVIDIA_DRIVER_CAPABILITIES", "TRITON_LIBCUDA_PATH")  # fmt: skip
 
 
 class LocalSandbox:
-    """Runs commands in one rung: "native" (namespaces, as root), "userns" (namespaces, as a plain user), "process"
-    (another uid, limits and a subreaper, as root) or "bare" (limits and a subreaper only: UNPROTECTED).
+    """Runs commands in one rung: "native" (namespaces, as root), "userns" (namespaces, as a plain user), "bubblewrap",
+    "landlock" (Landlock and a system-call filter), "process" (another uid, limits and a subreaper, as root) or "bare"
+    (limits and a subreaper only: UNPROTECTED).
 
-    Not for several threads. Raises SandboxError where the rung cannot be set up or has degraded.
+    One candidate at a time; not for several threads. Raises SandboxError where the rung cannot be set up or has
+    degraded.
     """
 
     def __init__(
-        self, rung: str, scratch: str | Path, *, preload: tuple[str, ...] = (), devices: tuple[str, ...] = ()
+        self,
+        rung: str,
+        scratch: str | Path,
+        *,
+        preload: tuple[str, ...] = (),
+        devices: tuple[str, ...] = (),
+        network: bool = False,
+        show: tuple[str, ...] = (),
+        opened: frozenset[str] = frozenset(),
     ) -> None:
         """scratch: a folder of this sandbox's own. preload: modules the launcher imports once for all candidates.
-        devices: device nodes shown inside (a GPU's)."""
+        devices: device nodes shown inside (a GPU's). network: what name resolution reads is shown. show: further host
+        paths shown read-only. opened: walls left out, for attack tests; the label then says UNPROTECTED."""
         if rung not in LABELS:
             raise SandboxError(f"no rung {rung!r}; there are {', '.join(LABELS)}")
-        self.rung, self.label = rung, LABELS[rung]
+        if unknown := opened - WALLS:
+            raise SandboxError(f"no wall {min(unknown)!r}; there are {', '.join(sorted(WALLS))}")
+        if os.getuid() != 0 and rung in ("native", "process"):
+            raise SandboxError(f"the sandbox rung {rung!r} needs root")
+        if rung == "bubblewrap" and bubble.program() is None:
+            raise SandboxError("the sandbox rung 'bubblewrap' needs the program bwrap (package bubblewrap)")
+        self.rung, self.opened = rung, opened
+        self.label = LABELS[rung] if not opened else f"UNPROTECTED (open: {', '.join(sorted(opened))})"
         self.scratch = Path(scratch)
         self._preload, self._devices = preload, devices
-        self._lease, self.uid = _lease_uid() if rung in ("native", "process") else (None, os.getuid())
+        self._binds = _binds(gpu=bool(devices), network=network, show=show)
+        self._lease: int | None = None
+        self._group = None
+        self.uid = os.getuid()
+        if self.uid == 0 and rung != "bare":
+            self._lease, leased = _lease_uid()
+            self._group = cgroups.create(f"evolve-{leased}")
+            self._clear_leftovers(leased)
+            self.uid = leased if rung in ("native", "landlock", "process") else 0
         self._launcher: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+
+    @property
+    def private_home(self) -> str:
+        """The candidate's HOME where it is a fixed path that mounts can be made in; empty where it is not."""
+        return HOME if self.rung in (*NAMESPACED, "bubblewrap") else ""
+
+    def _clear_leftovers(self, uid: int) -> None:
+        """Whatever runs under a uid that we have just leased was left by a supervisor that crashed."""
+        if self._group is not None and not self._group.kill(5.0):
+            raise SandboxError(f"processes {sorted(self._group.processes())} of an earlier run do not end")
+        system.send_kill_to_all_of(uid)
 
     # ---- the launcher --------------------------------------------------------------------------------------------
 
@@ -62,33 +119,43 @@ class LocalSandbox:
         configuration = {
             "rung": self.rung,
             "uid": self.uid,
-            "scratch": str(self.scratch),
-            "binds": _binds(),
+            "scratch": str(self.scratch.absolute()),
+            "binds": self._binds,
             "devices": list(self._devices),
             "preload": list(self._preload),
-            "seccomp": self.rung != "bare",
+            "opened": sorted(self.opened),
+            "group": asdict(self._group) if self._group else None,
         }
         self._launcher = subprocess.Popen(
-            [sys.executable, "-I", "-m", "evolve.evaluators.sandbox.launcher", str(theirs.fileno()),
-             json.dumps(configuration)],
+            [*python("evolve.evaluators.sandbox.launcher"), str(theirs.fileno())],
             pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            env={**ENVIRONMENT}, start_new_session=True,
+            env={**ENVIRONMENT, **self._gpu_environment()}, start_new_session=True,
         )  # fmt: skip
         theirs.close()
-        ours.settimeout(60)
+        ours.settimeout(120)
         try:
+            ours.send(json.dumps(configuration).encode())
             ready = json.loads(ours.recv(4096) or b"{}")
         except (TimeoutError, OSError, ValueError):
             ready = {}
         if not ready.get("ready"):
-            said = self._launcher.stderr.read(4000).decode("utf-8", "replace") if self._launcher.stderr else ""
             ours.close()
+            said = self._last_words()
             self._stop()
-            last = said.strip().splitlines()[-1:] or ["it said nothing"]
-            raise SandboxError(f"the sandbox rung {self.rung!r} cannot be set up here: {last[0]}; see 'evolve doctor'")
+            raise SandboxError(f"the sandbox rung {self.rung!r} cannot be set up here: {said}; see 'evolve doctor'")
         ours.settimeout(None)
         self._control = ours
         return ours
+
+    def _last_words(self) -> str:
+        assert self._launcher is not None and self._launcher.stderr is not None
+        try:
+            self._launcher.wait(2)
+        except subprocess.TimeoutExpired:
+            self._launcher.kill()
+            self._launcher.wait()
+        lines = self._launcher.stderr.read(8000).decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else f"its launcher ended with {self._launcher.returncode} and said nothing"
 
     def _stop(self) -> None:
         if self._control is not None:
@@ -105,7 +172,12 @@ class LocalSandbox:
             self._launcher = None
 
     def close(self) -> None:
+        """End what runs, give back the uid and the group, remove the scratch folder."""
         self._stop()
+        if self._group is not None:
+            self._group.kill()
+            self._group.remove()
+            self._group = None
         if self._lease is not None:
             os.close(self._lease)
             self._lease = None
@@ -114,192 +186,127 @@ class LocalSandbox:
     # ---- running -------------------------------------------------------------------------------------------------
 
     def run(self, command: Command) -> Outcome:
-        return self._run(command, None)
+        with self._open(command, None, channel="pipe" if command.frame else "") as session:
+            return session.finish(command.stdin)
 
     def call(self, command: Command, target: str, arguments: tuple[Any, ...]) -> Outcome:
         """Call a Python function of the candidate's, `"program.py:function"`, without starting an interpreter; its
         value comes back in the frame as {"value": ...}. `command.argv` is unused. Raises ValueError for arguments
         that are no JSON."""
         json.dumps(arguments, allow_nan=False)
-        return self._run(command, {"target": target, "args": list(arguments)})
+        with self._open(command, {"target": target, "args": list(arguments)}, channel="pipe") as session:
+            return session.finish(command.stdin)
 
-    def _run(self, command: Command, call: dict[str, Any] | None) -> Outcome:
+    def open(self, command: Command, harness: str, arguments: tuple[Any, ...] = ()) -> Session:
+        """Start a worker that speaks with the referee over a socket for as long as it lives (up to `command.wall`).
+
+        harness: `"package.module:function"` of ours, preloaded; called in the jail as function(fd, *arguments).
+        Use as a context manager; no other candidate runs in this sandbox meanwhile.
+        """
+        return self._open(command, {"harness": harness, "args": list(arguments)}, channel="socket")
+
+    def _open(self, command: Command, call: dict[str, Any] | None, channel: str) -> Session:
         control = self._start()
-        tree, own = self._tree(command.tree)
-        files, size = _weigh(tree)
-        request = {
+        tree, own = self._tree(command)
+        request = self._request(command, call, tree, own)
+        request["channel"] = channel
+        try:
+            exchange = Exchange(control, request, command, channel, self._fail, lambda: self._clean(own))
+        except OSError as error:
+            self._clean(own)
+            self._stop()
+            raise SandboxError(f"the sandbox's launcher is gone: {error}") from error
+        return Session(exchange)
+
+    def _request(self, command: Command, call: dict[str, Any] | None, tree: str, own: str) -> dict[str, Any]:
+        files, size = _weigh(Path(tree))
+        jailed = self.rung in (*NAMESPACED, "bubblewrap")
+        home, tmp = (HOME, "/tmp") if jailed and "mounts" not in self.opened else (f"{own}/home", f"{own}/tmp")
+        path = f"{os.path.dirname(sys.executable)}:{ENVIRONMENT['PATH']}"
+        return {
             "argv": list(command.argv),
             "call": call,
-            "tree": str(tree),
-            "small": files <= 200 and size <= 8 << 20,
+            "tree": tree,
+            "own": own,
+            "lower": str(command.lower) if command.lower else "",
+            "at": command.at or "/work",
+            "small": files <= SMALL_FILES and size <= SMALL_BYTES,
             "cwd": command.cwd,
-            "env": {**ENVIRONMENT, "HOME": "/home" if self.label.startswith("jailed") else str(tree), "TMPDIR": "/tmp",
-                    "PATH": f"{os.path.dirname(sys.executable)}:{ENVIRONMENT['PATH']}", **command.env},
+            "env": {**ENVIRONMENT, **self._gpu_environment(), "HOME": home, "TMPDIR": tmp, "PATH": path, **command.env},
             "wall": command.wall,
             "limits": asdict(command.limits),
             "mounts": [asdict(mount) for mount in command.mounts],
             "network": bool(command.network),
-        }  # fmt: skip
-        try:
-            return self._exchange(control, json.dumps(request).encode(), command)
-        finally:
-            if own:
-                shutil.rmtree(tree, ignore_errors=True)
+        }
 
-    def _tree(self, tree: Path) -> tuple[Path, bool]:
-        """Where there is no mount namespace the candidate gets a copy on disk, which is removed afterwards."""
-        if self.rung in ("native", "userns"):
-            return tree, False
+    def _gpu_environment(self) -> dict[str, str]:
+        return {k: os.environ[k] for k in _GPU_VARIABLES if k in os.environ} if self._devices else {}
+
+    def _fail(self, message: str) -> SandboxError:
+        self._stop()
+        return SandboxError(f"sandbox rung {self.rung!r}: {message}")
+
+    def _tree(self, command: Command) -> tuple[str, str]:
+        """The tree's folder and, where no mount namespace gives the candidate a private place, a folder of its own
+        with a copy of the tree, a home and a tmp, removed afterwards."""
+        if self.rung in NAMESPACED and "mounts" not in self.opened:
+            return str(Path(command.tree).absolute()), ""
         self.scratch.mkdir(parents=True, exist_ok=True)
-        copy = Path(tempfile.mkdtemp(prefix="tree-", dir=self.scratch))
-        shutil.copytree(tree, copy, symlinks=True, dirs_exist_ok=True)
+        own = tempfile.mkdtemp(prefix="own-", dir=self.scratch.absolute())
+        for name in ("tree", "home", "tmp"):
+            os.mkdir(f"{own}/{name}")
+        if command.lower:
+            shutil.copytree(command.lower, f"{own}/tree", symlinks=True, dirs_exist_ok=True)
+        _copy_over(str(command.tree), f"{own}/tree")
         if self.uid != os.getuid():
-            os.chmod(self.scratch, 0o711)
-            for folder, folders, names in os.walk(copy):
+            for folder in (own, *(str(p) for p in Path(own).parents if p.is_relative_to(self.scratch.absolute()))):
+                os.chmod(folder, 0o711)
+            for folder, folders, names in os.walk(own):
                 for path in (folder, *(os.path.join(folder, name) for name in (*folders, *names))):
                     os.chown(path, self.uid, self.uid, follow_symlinks=False)
-        return copy, True
+        return f"{own}/tree", own
 
-    def _exchange(self, control: socket.socket, request: bytes, command: Command) -> Outcome:
-        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(4 if command.frame else 3)]
-        (in_read, in_write), (out_read, out_write), (err_read, err_write) = pipes[:3]
-        theirs = [in_read, out_write, err_write] + ([pipes[3][1]] if command.frame else [])
-        try:
-            socket.send_fds(control, [request], theirs)
-        except OSError as error:
-            self._stop()
-            raise SandboxError(f"the sandbox's launcher is gone: {error}") from error
-        finally:
-            for fd in theirs:
-                os.close(fd)
-        sinks = {out_read: _Sink(command.limits.output), err_read: _Sink(command.limits.output)}
-        if command.frame:
-            sinks[pipes[3][0]] = _Sink(command.frame + 64, whole=True)
-        try:
-            report = self._listen(control, in_write, command.stdin, sinks)
-        finally:
-            for fd in sinks:
-                os.close(fd)
-        if "error" in report:
-            self._stop()
-            raise SandboxError(f"sandbox rung {self.rung!r}: {report['error']}")
-        return _outcome(report, sinks[out_read], sinks[err_read], sinks.get(pipes[3][0]) if command.frame else None)
-
-    def _listen(
-        self, control: socket.socket, stdin: int, data: bytes, sinks: dict[int, _Sink]
-    ) -> dict[str, Any]:
-        """Feed stdin, drain the pipes, and wait for the keeper's report; then take what is still in the pipes."""
-        report: dict[str, Any] | None = None
-        os.set_blocking(stdin, False)
-        with selectors.DefaultSelector() as selector:
-            selector.register(control, selectors.EVENT_READ)
-            for fd in sinks:
-                selector.register(fd, selectors.EVENT_READ)
-            if data:
-                selector.register(stdin, selectors.EVENT_WRITE)
-            else:
-                os.close(stdin)
-            while report is None:
-                for key, _ in selector.select():
-                    if key.fileobj is control:
-                        message = control.recv(1 << 16)
-                        report = json.loads(message) if message else {"error": "the launcher ended"}
-                    elif key.fileobj == stdin:
-                        data = _feed(selector, stdin, data)
-                    elif not sinks[key.fd].take(key.fd):
-                        selector.unregister(key.fd)
-            if data:
-                os.close(stdin)
-        for fd, sink in sinks.items():
-            os.set_blocking(fd, False)
-            while sink.take(fd):
-                continue
-        return report
+    def _clean(self, own: str) -> None:
+        if own:
+            shutil.rmtree(own, ignore_errors=True)
 
 
-def _feed(selector: selectors.BaseSelector, stdin: int, data: bytes) -> bytes:
-    try:
-        data = data[os.write(stdin, data[: 1 << 16]) :]
-    except BlockingIOError:
-        return data
-    except BrokenPipeError:
-        data = b""
-    if not data:
-        selector.unregister(stdin)
-        os.close(stdin)
-    return data
+def python(module: str) -> list[str]:
+    """A command line that runs one of our modules in a fresh isolated interpreter, wherever we are imported from."""
+    root = str(Path(__file__).parents[3])
+    start = f"import sys; sys.path.append({root!r}); import runpy; "
+    start += f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    return [sys.executable, "-I", "-c", start]
 
 
-class _Sink:
-    """Keeps head and tail of a stream within a cap and counts the rest; `whole`: keeps the head only."""
-
-    def __init__(self, cap: int, *, whole: bool = False) -> None:
-        self.cap, self.whole = cap, whole
-        self.head, self.tail, self.total = bytearray(), bytearray(), 0
-
-    def take(self, fd: int) -> bool:
-        """Read once; False at the end of the stream or when there is nothing now."""
-        try:
-            chunk = os.read(fd, 1 << 16)
-        except BlockingIOError:
-            return False
-        self.total += len(chunk)
-        half = self.cap if self.whole else self.cap // 2
-        room = half - len(self.head)
-        if room > 0:
-            self.head += chunk[:room]
-            chunk_rest = chunk[room:]
+def _copy_over(source: str, target: str) -> None:
+    """Copy a tree over what setup left, whatever kind of thing is in the way."""
+    for entry in os.scandir(source):
+        into = f"{target}/{entry.name}"
+        if os.path.islink(into) or os.path.isfile(into):
+            os.unlink(into)
+        if entry.is_dir(follow_symlinks=False):
+            os.makedirs(into, exist_ok=True)
+            _copy_over(entry.path, into)
+        elif not entry.is_symlink():
+            shutil.copyfile(entry.path, into)
+            os.chmod(into, 0o755 if entry.stat().st_mode & 0o100 else 0o644)
         else:
-            chunk_rest = chunk
-        if not self.whole and chunk_rest:
-            self.tail += chunk_rest
-            if len(self.tail) > 2 * half:
-                del self.tail[:-half]
-        return bool(chunk)
-
-    def text(self) -> tuple[str, int]:
-        """The text kept, with the cut stated in it, and how many bytes were cut."""
-        half = self.cap // 2
-        tail = bytes(self.tail[-half:]) if half else b""
-        cut = self.total - len(self.head) - len(tail)
-        head = self.head.decode("utf-8", "replace")
-        if cut <= 0:
-            return head + tail.decode("utf-8", "replace"), 0
-        return f"{head}\n[... {cut} bytes cut ...]\n{tail.decode('utf-8', 'replace')}", cut
+            os.symlink(os.readlink(entry.path), into)
 
 
-def _outcome(report: dict[str, Any], out: _Sink, err: _Sink, frame: _Sink | None) -> Outcome:
-    stdout, cut_out = out.text()
-    stderr, cut_err = err.text()
-    failure = None
-    if "kind" in report:
-        failure = Failure(FailureKind(report["kind"]), report["message"])
-    elif report["code"]:
-        last = next((line for line in reversed(stderr.splitlines()) if line.strip()), "")
-        failure = Failure(FailureKind.CRASH, f"exit code {report['code']}" + (f": {last.strip()[:300]}" if last else ""))
-    whole = bytes(frame.head) if frame is not None and frame.total <= frame.cap and frame.total else None
-    if frame is not None and frame.total > frame.cap and failure is None:
-        failure = Failure(FailureKind.OUTPUT, f"a result of {frame.total} bytes, {frame.cap - 64} are allowed")
-    return Outcome(
-        code=report["code"],
-        signal=report.get("signal"),
-        failure=failure,
-        stdout=stdout,
-        stderr=stderr,
-        cut=cut_out + cut_err,
-        frame=whole,
-        cost=Cost(wall=report["wall"], cpu=report["cpu"]),
-    )
-
-
-def _binds() -> list[str]:
+def _binds(*, gpu: bool, network: bool, show: tuple[str, ...]) -> list[str]:
     """What a jail shows read-only: the system's toolchain and this Python with its packages."""
     prefixes = {os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, sys.exec_prefix)} | {sys.prefix}
     wanted = list(_TOOLCHAIN)
-    for path in sorted(prefixes):
+    if gpu:
+        wanted = [path for path in wanted if not path.startswith("/sys")] + list(_FOR_A_GPU)
+    if network:
+        wanted += _FOR_A_NETWORK
+    for path in (*sorted(prefixes), *show):
         if os.path.exists(path) and not any(_below(path, known) for known in wanted):
             wanted.append(path)
-    return wanted
+    return [path for path in wanted if os.path.lexists(path)]
 
 
 def _below(path: str, folder: str) -> bool:
@@ -316,12 +323,12 @@ def _weigh(tree: Path) -> tuple[int, int]:
     return files, size
 
 
-def _lease_uid() -> tuple[int | None, int]:
+def _lease_uid() -> tuple[int, int]:
     """A uid that no other sandbox on this machine uses now, held by a file lock until closed."""
-    if os.getuid() != 0:
-        return None, os.getuid()
     folder = Path("/run/evolve-uids") if os.access("/run", os.W_OK) else Path(tempfile.gettempdir()) / "evolve-uids"
     folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != 0 or folder.is_symlink():
+        raise SandboxError(f"{folder} is not ours; remove it")
     for uid in range(FIRST_UID, FIRST_UID + UIDS):
         lock = os.open(folder / str(uid), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -333,4 +340,4 @@ def _lease_uid() -> tuple[int | None, int]:
     raise SandboxError(f"all {UIDS} sandbox user ids are taken; other runs hold them")
 
 
-__all__ = ["LABELS", "LocalSandbox"]
+__all__ = ["LABELS", "WALLS", "LocalSandbox", "python"]

@@ -5,6 +5,7 @@ The candidate can do to this process whatever it likes; what comes out is a clai
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -17,21 +18,32 @@ MAGIC = b"EVOLVE\x00\x01"
 
 
 def serve(call: Mapping[str, Any], channel: int, environment: Mapping[str, str]) -> NoReturn:
-    """Call `call["target"]` ("program.py:function") with `call["args"]`, send {"value": ...}, exit."""
+    """Call `call["target"]` ("program.py:function") with `call["args"]`, send {"value": ...}, exit.
+
+    Where `call["harness"]` ("package.module:function") is set instead, that function of ours gets the channel's
+    descriptor and the arguments, and speaks for itself.
+    """
     os.environ.clear()
     os.environ.update(environment)
     try:
-        value = _load(call["target"])(*call["args"])
-        _send(channel, value)
+        if harness := call.get("harness"):
+            module, _, name = harness.partition(":")
+            getattr(importlib.import_module(module), name)(channel, *call["args"])
+        else:
+            _send(channel, load(call["target"])(*call["args"]))
     except SystemExit as error:
-        _leave(error.code if isinstance(error.code, int) else 1)
+        _leave(error.code if isinstance(error.code, int) else 0 if error.code is None else 1)
     except BaseException:  # noqa: BLE001 - the candidate's failure, told on its stderr
         _tell()
         _leave(1)
     _leave(0)
 
 
-def _load(target: str) -> Any:
+def load(target: str) -> Any:
+    """The function `"program.py:function"` of the candidate's, whose file is imported as a top-level module.
+
+    Raises ImportError, AttributeError, and whatever the file raises.
+    """
     path, _, name = target.partition(":")
     folder = os.path.dirname(os.path.abspath(path))
     for entry in (os.getcwd(), folder):
@@ -85,3 +97,8 @@ def _leave(code: int) -> NoReturn:
     except BaseException:  # noqa: BLE001 - as above
         os.write(2, b"flushing the output failed\n")
     os._exit(code & 0xFF)
+
+
+def main() -> None:
+    """Started with an interpreter of its own, where no clean parent can fork into the jail (bubblewrap)."""
+    serve(json.loads(sys.argv[1]), int(os.environ.get("EVOLVE_CHANNEL", "-1")), dict(os.environ))

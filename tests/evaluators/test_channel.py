@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+
+from evolve.evaluators.channel import Refused, Tensor, pack, tensors
+from evolve.evaluators.testing import ChannelContract
+
+
+class TestBytes(ChannelContract):
+    pass
+
+
+EXPECTED = {"x": Tensor("float32", (2, 2)), "n": Tensor("int64", (3,))}
+
+
+def message(x: bytes, n: bytes, names: tuple[str, str] = ("x", "n")) -> tuple[dict[str, object], bytes]:
+    return {"tensors": [[names[0], "float32", [2, 2]], [names[1], "int64", [3]]]}, x + n
+
+
+def test_tensors_come_back_as_asked() -> None:
+    x, n = np.eye(2, dtype="float32"), np.arange(3)
+    got = tensors(*message(x.tobytes(), n.tobytes()), EXPECTED)
+    assert np.array_equal(got["x"], x) and np.array_equal(got["n"], n)
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "why"),
+    [
+        ({"tensors": [["x", "float32", [2, 2]]]}, bytes(16), "expected tensors"),
+        ({"tensors": [["x", "float64", [2, 2]], ["n", "int64", [3]]]}, bytes(56), "must be float32"),
+        ({"tensors": [["x", "float32", [4]], ["n", "int64", [3]]]}, bytes(40), "must be float32"),
+        ({"tensors": [["x", "float32", [2, 2]], ["n", "int64", [3]]]}, bytes(39), "cut off"),
+        ({"tensors": [["x", "float32", [2, 2]], ["n", "int64", [3]]]}, bytes(41), "too many"),
+        ({"tensors": [["x", "float32", [2, 2]], ["x", "float32", [2, 2]]]}, bytes(32), "expected tensors"),
+        ({"tensors": [["x", "float32", [2, 2]], ["n", "int64", [3]]], "score": 1}, bytes(40), "header"),
+        ({"tensors": [["x", "float32", [2, 2]], ["n", "int64", [3]]]}, struct.pack("f", float("nan")) + bytes(36), "NaN"),
+    ],
+)
+def test_other_tensors_are_refused(header: dict[str, object], body: bytes, why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        tensors(header, body, EXPECTED)
+
+
+def test_nan_passes_where_it_may() -> None:
+    header, body = {"tensors": [["x", "float32", [1]]]}, struct.pack("f", float("nan"))
+    assert np.isnan(tensors(header, body, {"x": Tensor("float32", (1,), any_value=True)})["x"][0])
+    assert pack(header, body)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pygit2
+import pytest
+
+from evolve.evaluators.materialise import Workshop
+from evolve.tasks.errors import InfrastructureError
+from tests.evaluators.conftest import MakeTree, build
+
+
+def test_modes_links_and_nesting(bare: Path, tree: MakeTree, tmp_path: Path) -> None:
+    name = tree(**{
+        "a/b/c.py": "x", "run.sh": (0o100755, b"#!/bin/sh\n"), "inside": (0o120000, b"a/b/c.py"),
+        "out": (0o120000, b"../../etc/passwd"), "absolute": (0o120000, b"/etc/passwd"),
+        "hop": (0o120000, b"."), "over": (0o120000, b"hop/../../etc"), ".gitattributes": "* filter=evil\n",
+    })  # fmt: skip
+    folder = Workshop(str(bare), tmp_path / "w").folder(name)
+    assert (folder / "a/b/c.py").read_text() == "x" and (folder / "inside").read_text() == "x"
+    assert (folder / "run.sh").stat().st_mode & 0o111
+    assert not any((folder / n).is_symlink() for n in ("out", "absolute", "over"))
+
+
+def test_submodules_are_left_out(bare: Path, tmp_path: Path) -> None:
+    repository = pygit2.Repository(str(bare))
+    builder = repository.TreeBuilder()
+    builder.insert("module", pygit2.Oid(hex="1" * 40), pygit2.enums.FileMode.COMMIT)
+    builder.insert("file", repository.create_blob(b"x"), pygit2.enums.FileMode.BLOB)
+    folder = Workshop(str(bare), tmp_path / "w").folder(str(builder.write()))
+    assert [p.name for p in folder.iterdir()] == ["file"]
+
+
+def test_protected_files_are_the_bases(bare: Path, tree: MakeTree, tmp_path: Path) -> None:
+    base = tree(**{"program.py": "1", "lib/grade.py": "true", "data": "d"})
+    other = tree(**{"program.py": "2", "lib/grade.py": "false", "lib/new.py": "x"})
+    workshop = Workshop(str(bare), tmp_path / "w", base=base, may_edit=lambda path: path == "program.py")
+    folder = workshop.folder(other)
+    assert (folder / "program.py").read_text() == "2" and (folder / "lib/grade.py").read_text() == "true"
+    assert (folder / "data").exists() and not (folder / "lib/new.py").exists()
+    assert workshop.read(other, "lib/grade.py") == b"true" and workshop.read(other, "lib/new.py") is None
+
+
+def test_a_tree_packed_later_is_found(bare: Path, tree: MakeTree, tmp_path: Path) -> None:
+    workshop = Workshop(str(bare), tmp_path / "w")
+    workshop.folder(tree(**{"a": "1"}))
+    later = build(pygit2.Repository(str(bare)), {"a": "2"})
+    assert (workshop.folder(later) / "a").read_text() == "2"
+
+
+def test_an_unknown_tree_is_our_failure(bare: Path, tmp_path: Path) -> None:
+    with pytest.raises(InfrastructureError, match="does not hold"):
+        Workshop(str(bare), tmp_path / "w").folder("f" * 40)
+
+
+def test_few_folders_are_kept(bare: Path, tree: MakeTree, tmp_path: Path) -> None:
+    workshop = Workshop(str(bare), tmp_path / "w", keep=2)
+    for i in range(5):
+        workshop.folder(tree(**{"a": str(i)}))
+    assert len(list((tmp_path / "w").iterdir())) == 2

@@ -1,0 +1,105 @@
+"""Every rung that can be had here keeps the sandbox's contract. A plain user's rungs are run as one, in a process apart."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evolve.evaluators.sandbox import ladder
+from evolve.evaluators.sandbox.local import LABELS, LocalSandbox
+from evolve.evaluators.testing import SandboxContract
+from evolve.tasks.errors import SandboxError
+
+
+probe_rung = functools.cache(ladder.test_rung)
+
+
+def sandbox_of(rung: str, folder: Path) -> Iterator[LocalSandbox]:
+    report = probe_rung(rung)
+    if not report.available:
+        pytest.skip(f"rung {rung!r} does not hold here: {report.why}")
+    for part in (folder, *folder.parents):
+        if part.owner() == "root" and os.getuid() == 0 and str(part).startswith("/tmp/"):
+            part.chmod(0o755)
+    made = LocalSandbox(rung, folder / "scratch")
+    yield made
+    made.close()
+
+
+class TestNative(SandboxContract):
+    @pytest.fixture
+    def sandbox(self, tmp_path: Path) -> Iterator[LocalSandbox]:
+        yield from sandbox_of("native", tmp_path)
+
+
+class TestUserNamespace(SandboxContract):
+    @pytest.fixture
+    def sandbox(self, tmp_path: Path) -> Iterator[LocalSandbox]:
+        yield from sandbox_of("userns", tmp_path)
+
+
+class TestBubblewrap(SandboxContract):
+    @pytest.fixture
+    def sandbox(self, tmp_path: Path) -> Iterator[LocalSandbox]:
+        yield from sandbox_of("bubblewrap", tmp_path)
+
+
+class TestLandlock(SandboxContract):
+    @pytest.fixture
+    def sandbox(self, tmp_path: Path) -> Iterator[LocalSandbox]:
+        yield from sandbox_of("landlock", tmp_path)
+
+
+class TestSeparateUid(SandboxContract):
+    @pytest.fixture
+    def sandbox(self, tmp_path: Path) -> Iterator[LocalSandbox]:
+        yield from sandbox_of("process", tmp_path)
+
+
+@pytest.mark.jail
+def test_the_strongest_rung_passes_its_self_test() -> None:
+    reports = [probe_rung(rung) for rung in ("native", "userns", "bubblewrap")]
+    best = next(report for report in reports if report.available)
+    assert not best.lost and len(best.held) == 12
+
+
+def test_an_open_wall_is_named_in_the_label(tmp_path: Path) -> None:
+    sandbox = LocalSandbox("bare", tmp_path / "s", opened=frozenset({"network"}))
+    assert sandbox.label == "UNPROTECTED (open: network)"
+    sandbox.close()
+
+
+def test_unknown_rung_and_wall_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SandboxError, match="no rung 'steel'"):
+        LocalSandbox("steel", tmp_path)
+    with pytest.raises(SandboxError, match="no wall 'roof'"):
+        LocalSandbox("bare", tmp_path, opened=frozenset({"roof"}))
+    assert set(LABELS.values()) == {"jailed", "jailed-user", "confined", "separate-uid", "UNPROTECTED"}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+@pytest.mark.parametrize("rung", ["userns", "bubblewrap", "landlock"])
+def test_a_plain_user_has_the_rung(rung: str, tmp_path: Path) -> None:
+    """As `nobody`, with an interpreter that everyone may read; the self-test decides."""
+    interpreter = next((p for p in ("/usr/bin/python3", "/usr/local/bin/python3") if os.access(p, os.X_OK)), sys.executable)
+    root = str(Path(__file__).parents[2])
+    code = (
+        f"import sys; sys.path.append({root!r})\n"
+        "from evolve.evaluators.sandbox.ladder import test_rung\n"
+        f"report = test_rung({rung!r})\nprint(report.available, report.lost, report.why)"
+    )
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", interpreter, "-c", code],
+        capture_output=True, text=True, cwd="/", env={"PATH": os.environ["PATH"]}, timeout=60, check=False,
+    )  # fmt: skip
+    if "Permission denied" in done.stderr or "SyntaxError" in done.stderr or "No module named" in done.stderr:
+        pytest.skip(f"no interpreter that a plain user may run our code with: {done.stderr.strip().splitlines()[-1]}")
+    if "cannot be set up here" in done.stdout or "needs the program" in done.stdout or "Landlock ABI" in done.stdout:
+        pytest.skip(done.stdout.strip())
+    assert done.stdout.startswith("True ()"), done.stdout + done.stderr
