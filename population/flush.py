@@ -7,6 +7,7 @@ power cut every acknowledged event is reachable and every ref leads to whole obj
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -63,7 +64,8 @@ class GroupCommit:
         return [log for log in self.logs if log.tip and log.ref.startswith(prefix)]
 
     def _clean(self) -> bool:
-        return not (self._busy or self.store.pending or any(log.tip != log.durable for log in self.logs))
+        with self.store.lock:  # `_commit` takes what is pending and says it is busy under the same lock
+            return not (self._busy or self.store.pending or any(log.tip != log.durable for log in self.logs))
 
     async def durable(self) -> None:
         """Returns when everything appended so far is on disk and its refs moved.
@@ -77,8 +79,7 @@ class GroupCommit:
         with self._wake:
             self._waiters.append((loop, done))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="evolve-group-commit", daemon=True)
-                self._thread.start()
+                self._start()
             self._wake.notify()
         await done
 
@@ -93,13 +94,26 @@ class GroupCommit:
         with self._wake:
             self._closing = True
             self._wake.notify()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+            thread = self._thread
+        if thread is not None:
+            thread.join()
         self._closing = False
         self.flush()
 
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="evolve-group-commit", daemon=True)
+        self._thread.start()
+
     def _run(self) -> None:
+        try:
+            self._serve()
+        finally:
+            with self._wake:
+                self._thread = None
+                if self._waiters:  # they came while a fault of ours ended this thread
+                    self._start()
+
+    def _serve(self) -> None:
         group = 0
         while True:
             with self._wake:
@@ -138,12 +152,12 @@ class GroupCommit:
                 error = failed
             finally:
                 self._busy = False
-            self.flushes += 1
-            self._tell(waiters, error)
+                self.flushes += 1
+                self._tell(waiters, error or sys.exception())  # a fault of ours must not leave them waiting either
             return error
 
     @staticmethod
-    def _tell(waiters: Sequence[Waiter], error: ArchiveError | None) -> None:
+    def _tell(waiters: Sequence[Waiter], error: BaseException | None) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
         for loop, future in waiters:
             by_loop.setdefault(loop, []).append(future)
@@ -154,7 +168,7 @@ class GroupCommit:
                 pass  # the loop was closed: nobody waits any more
 
 
-def _resolve(futures: Sequence[asyncio.Future[None]], error: ArchiveError | None) -> None:
+def _resolve(futures: Sequence[asyncio.Future[None]], error: BaseException | None) -> None:
     for future in futures:
         if not future.done():
             if error is None:

@@ -41,6 +41,10 @@ LIBGIT2_WINDOW = 4 << 20
 LIBGIT2_MAPPED = 64 << 20
 """libgit2's object cache and mapped pack windows, in bytes: its defaults grow a long run's memory by hundreds of MB."""
 
+REOPEN_EVERY = 128
+"""Reads after which libgit2's view is made anew: it never lets go of a pack, and another process's writer makes and
+joins packs by the thousand."""
+
 _FULL = re.compile(r"[0-9a-f]{40}")
 
 _REGULAR = (MODE_FILE, MODE_EXECUTABLE, 0o100664)
@@ -115,7 +119,7 @@ class Store:
         self._fresh: list[str] = []
         self._retired: list[str] = []
         self._fold_packs = self._fold_at = fold_packs or FOLD_PACKS
-        self._bytes = 0
+        self._bytes = self._reads = 0
         self._flushing = threading.Lock()
         self._trees: OrderedDict[str, objects.TreeItems] = OrderedDict()
         self._commits: OrderedDict[str, objects.CommitObject] = OrderedDict()
@@ -141,6 +145,8 @@ class Store:
             repository = pygit2.Repository(str(self.path))
         except pygit2.GitError as error:
             raise ArchiveError(f"{self.path} cannot be opened as a git repository: {error}") from error
+        for helper in ("branches", "references", "remotes", "submodules"):
+            vars(repository).pop(helper, None)  # they point back at it: packs would stay open until the next gc
         folder = str(self.path / "objects")
         database = pygit2.Odb()
         database.add_backend(pygit2.OdbBackendPack(folder), 3)
@@ -215,6 +221,9 @@ class Store:
         held = self._held.get(oid)
         if held is not None:
             return held
+        self._reads += 1
+        if self._reads % REOPEN_EVERY == 0:
+            self._repository = None
         database = self.repository().odb
         try:
             kind, data = database.read(oid)
@@ -400,10 +409,12 @@ class Store:
     def _fold(self) -> None:
         if not self._fresh:
             return
-        if len(self._fresh) == 1:
+        try:
             joined = self._fresh[0]
-        else:
-            joined = pack.store(pack.concatenate(self._fresh), self._packs, durable=self.durable)
+            if len(self._fresh) > 1:
+                joined = pack.store(pack.concatenate(self._fresh), self._packs, durable=self.durable)
+        except OSError as error:
+            raise disk.DiskError(error, self._packs) from error
         disk.unlink([joined + ".keep"])  # it may be one of the fresh ones, when that holds all there is in the others
         self._discard(self._retired)
         self._retired = [stem for stem in self._fresh if stem != joined]  # go at the next join: readers may want them

@@ -102,9 +102,10 @@ def loose_packs(packs: Path) -> list[tuple[int, str]]:
             try:
                 with open(index, "rb") as file:
                     head = file.read(8 + 1024)
+                shared = os.stat(stem + ".pack").st_nlink > 1  # with the user's repository: joining it would copy it
             except FileNotFoundError:
                 continue
-            if head[:8] == b"\377tOc\0\0\0\2" and os.path.exists(stem + ".pack"):
+            if head[:8] == b"\377tOc\0\0\0\2" and not shared:
                 found.append((struct.unpack_from(">I", head, 8 + 255 * 4)[0], stem))
     return sorted(found)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from evolve.population import archive as archive_module
-from evolve.population import disk, lock, maintenance
+from evolve.population import disk, lock, maintenance, pack
 from evolve.population import events as ev
 from evolve.population.archive import Archive
 from evolve.population.disk import DiskError
@@ -452,6 +452,25 @@ def test_a_failing_ref_move_loses_nothing(repo: Path, monkeypatch: pytest.Monkey
     writer.flush()
     assert list(Archive.open(repo).events("r"))[-1] == event
     writer.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_of_our_own_reaches_those_who_wait(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, writer, _ = opened(repo)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pack, "build", broken)
+        with pytest.raises(RuntimeError, match="a bug"):
+            asyncio.run(asyncio.wait_for(writer.durable(), 10))
+    event = writer.append(ev.Directive("the next one goes on"))
+    asyncio.run(asyncio.wait_for(writer.durable(), 10))
+    writer.close()
+    archive.close()
+    assert list(Archive.open(repo).events("r"))[-1] == event
+    fsck(archive.path)
 
 
 # ---- maintenance -----------------------------------------------------------------------------------------------------

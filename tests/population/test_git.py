@@ -252,6 +252,22 @@ def test_threads_may_write_while_another_flushes(bare: Path) -> None:
     fsck(bare)
 
 
+def test_a_long_reader_of_a_busy_archive_leaks_nothing(bare: Path) -> None:
+    """The writer makes packs and joins them; libgit2 alone would keep every one it ever saw."""
+    writer, reader = Store(bare, fold_packs=8, durable=False), Store(bare)
+    descriptors, maps = [], []
+    for k in range(600):
+        oid = writer.blob(b"%d" % k)
+        writer.flush()
+        assert reader.read(oid) == b"%d" % k
+        writer.fold_if_due()
+        if k % 10 == 0:
+            descriptors.append(len(list(Path("/proc/self/fd").iterdir())))
+            maps.append(len(Path("/proc/self/maps").read_text().splitlines()))
+    assert max(descriptors) < 200, descriptors
+    assert max(maps[30:]) <= max(maps[:30]) + 50, maps
+
+
 def test_a_long_life_leaks_no_file_descriptor(bare: Path) -> None:
     store = Store(bare, fold_packs=2)
     first = store.blob(b"first")
