@@ -1,0 +1,257 @@
+"""Loss from logits, in fresh processes: our own log-softmax over the whole vocabulary, bytes of the raw text.
+
+Two workers that share nothing but the sealed state. The first scores every row, in a secret order, validation and
+holdout mixed. The second sees a few of those rows again, in other company and another order, some as they were, some
+with everything after a secret position replaced by other text. What was said about a row must be said again, and what
+was said before that position must not change: a model that looks ahead, across rows, or back to earlier batches says
+something else. Neither worker sees a row twice, so nothing can be played back.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evolve.evaluators.sandbox import Mount
+from evolve.evaluators.sandbox.local import LocalSandbox
+from evolve.evaluators.sandbox.session import Session
+from evolve.evaluators.training import cuda_ipc, supervisor, tracks, wire
+from evolve.evaluators.training.data import Dataset
+from evolve.evaluators.training.packing import Rows
+from evolve.evaluators.training.supervisor import Program, Shared
+from evolve.evaluators.training.tracks import Track
+from evolve.tasks.errors import InfrastructureError
+from evolve.tasks.evidence import Check, Failure, FailureKind, Outcome
+
+ALTERED, REPEATED = 64, 16
+"""Rows shown again with another ending, and as they were."""
+
+COLUMNS = 32
+"""Secret columns of the vocabulary whose log-probabilities are compared."""
+
+TOLERANCE = {"cpu": (1e-3, 1e-4), "cuda": (5e-2, 4e-3)}
+"""Largest and mean difference in log-probability (nats) that rounding may make between two batches."""
+
+FIRST_LOSS = 0.9
+"""A model that has seen nothing has a loss of at least this share of ln V."""
+
+ANSWER_SECONDS = 120.0
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Score:
+    """nats and bytes summed over the targets that stand for text; `tokens` counts those targets.
+
+    first_loss: nats a token of a new model on the first training rows. checks: what the probes found.
+    """
+
+    failure: Failure | None = None
+    validation: float = math.nan
+    holdout: float = math.nan
+    first_loss: float = math.nan
+    parameters: int = 0
+    checks: list[Check] = field(default_factory=list)
+    seconds: float = 0.0
+    cpu: float = 0.0
+    differences: dict[str, float] = field(default_factory=dict)
+    stderr: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a worker said about one row: nats of each target [T], log-probabilities of the secret columns [T, C]."""
+
+    nats: Floats
+    columns: Floats
+
+
+class _Refusal(Exception):
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class _Worker:
+    """One scorer's worker: rows in, what it said about them out."""
+
+    def __init__(self, session: Session, track: Track, state: Shared, columns: Sequence[int]) -> None:
+        self.session, self.track, self.state, self.columns = session, track, state, list(columns)
+        self.shape = (track.scoring, track.sequence, track.vocabulary)
+        self.ipc: cuda_ipc.Buffer | None = None
+        self.shared = Shared("logits", 4 * math.prod(self.shape) if track.device == "cpu" else 4096)
+
+    def start(self) -> int:
+        """Parameters of the model it built."""
+        setup: dict[str, Any] = {"setup": True}
+        if self.track.device == "cuda":
+            self.ipc = cuda_ipc.Buffer(self.shape)
+            setup["ipc"] = self.ipc.handle.hex()
+        self._ok(self.session.send(setup, descriptors=(self.state.fd, self.shared.fd)))
+        built = self._hear("built", self.track.wall)
+        return built if type(built) is int else 0
+
+    def load(self) -> None:
+        self._ok(self.session.send({"load": self.state.size}))
+        self._hear("loaded", ANSWER_SECONDS)
+
+    def score(self, rows: Rows) -> list[_Said]:
+        """At most `track.scoring` rows, uint16 [n, T + 1]. The last of a few rows is shown again to fill the batch, so
+        that every batch has the same shape."""
+        full = rows[np.minimum(np.arange(self.track.scoring), len(rows) - 1)]
+        self._ok(self.session.send({"rows": len(full)}, np.ascontiguousarray(full[:, :-1]).tobytes()))
+        self._hear("scored", ANSWER_SECONDS)
+        return self._read(rows)
+
+    def _read(self, rows: Rows) -> list[_Said]:
+        import torch
+
+        if self.ipc is not None:
+            logits = self.ipc.tensor[: len(rows)].clone()  # a copy of ours: the worker may go on writing into its own
+        else:
+            with self.shared.map() as view:
+                raw = bytes(memoryview(view)[: 4 * len(rows) * math.prod(self.shape[1:])])
+            logits = torch.frombuffer(bytearray(raw), dtype=torch.float32).reshape(len(rows), *self.shape[1:])
+        targets = torch.from_numpy(rows[:, 1:].astype(np.int64)).to(logits.device)
+        total = torch.logsumexp(logits.double() if self.track.device == "cpu" else logits, dim=-1)
+        nats = (total - logits.gather(-1, targets[..., None])[..., 0]).float().cpu().numpy()
+        columns = (logits[..., self.columns] - total[..., None]).float().cpu().numpy()
+        if not (np.isfinite(nats).all() and np.isfinite(columns).all()):
+            raise _Refusal(Failure(FailureKind.METRIC, "its logits hold NaN or infinity"))
+        return [_Said(nats[i], columns[i]) for i in range(len(rows))]
+
+    def _hear(self, word: str, seconds: float) -> Any:
+        got = self.session.receive(wire.MESSAGE, seconds)
+        if isinstance(got, Failure):
+            raise _Refusal(got)
+        header, body = got
+        if body or not isinstance(header, dict) or set(header) != {word}:
+            raise _Refusal(Failure(FailureKind.OUTPUT, "the model's process said something that was not asked for"))
+        return header[word]
+
+    def _ok(self, failure: Failure | None) -> None:
+        if failure is not None:
+            raise _Refusal(failure)
+
+    def close(self) -> None:
+        self.shared.close()
+        if self.ipc is not None:
+            self.ipc.close()
+
+
+def score(
+    sandbox: LocalSandbox, program: Program, track: Track, data: Dataset, state: Shared, seed: int, *,
+    hidden: tuple[Mount, ...] = (), secret: random.Random | None = None,
+) -> Score:  # fmt: skip
+    """Score a trained state. The trainer must be dead. Raises InfrastructureError for what is not the candidate's."""
+    began = time.monotonic()
+    secret = secret or random.Random(secrets.token_bytes(32))
+    columns = sorted(secret.sample(range(track.vocabulary), min(COLUMNS, track.vocabulary)))
+    every = np.concatenate([data.validation, data.holdout])
+    order = secret.sample(range(len(every)), len(every))
+    late = order[len(order) // 3 :]  # shown again early, by a worker that has seen nothing else
+    again = secret.sample(late, min(ALTERED + REPEATED, len(late)))
+    out = Score()
+    spec = {"entry": program.entry, "config": tracks.config(track, seed), "rows": track.scoring,
+            "threads": 1 if track.device == "cpu" else 8}  # fmt: skip
+
+    def visit(work: Any) -> Any:
+        command = supervisor.command(program, track, hidden)
+        with sandbox.open(command, "evolve.evaluators.training.harness:score", (spec,)) as session:
+            worker = _Worker(session, track, state, columns)
+            try:
+                return work(worker)
+            except _Refusal as error:
+                out.failure = error.failure
+                return None
+            finally:
+                outcome = supervisor.end(session)
+                out.cpu += outcome.cost.cpu
+                out.stderr = outcome.stderr[-4000:]
+                worker.close()
+
+    said = visit(lambda worker: _first_visit(worker, track, data, every, order, set(again), out))
+    if said is not None:
+        ends = {row: secret.randrange(track.sequence // 8, track.sequence) for row in again[:ALTERED]}
+        visit(lambda worker: _second_visit(worker, track, every, again, ends, said, secret, out))
+    out.seconds = time.monotonic() - began
+    return out
+
+
+def _first_visit(
+    worker: _Worker, track: Track, data: Dataset, every: Rows, order: list[int], keep: set[int], out: Score
+) -> dict[int, _Said]:
+    """Score every row; what was said about the rows that will be shown again."""
+    out.parameters = worker.start()
+    fresh = worker.score(data.train[: track.scoring])
+    out.first_loss = float(np.mean([said.nats for said in fresh]))
+    least = FIRST_LOSS * math.log(track.vocabulary)
+    detail = f"a new model's loss on the first batch is {out.first_loss:.3f}, ln V is {math.log(track.vocabulary):.3f}"
+    out.checks.append(Check("first-loss", Outcome.CHEAT if out.first_loss < least else Outcome.PASSED, detail))
+    worker.load()
+    nats = np.zeros(len(every))
+    kept: dict[int, _Said] = {}
+    spoken = data.token_bytes[every[:, 1:]] > 0
+    for at in range(0, len(order), track.scoring):
+        batch = order[at : at + track.scoring]
+        for row, said in zip(batch, worker.score(every[batch]), strict=True):
+            nats[row] = float(np.sum(said.nats, where=spoken[row], dtype=np.float64))
+            if row in keep:
+                kept[row] = said
+    count = len(data.validation)
+    for name, part in (("validation", slice(0, count)), ("holdout", slice(count, None))):
+        amount = int(data.token_bytes[every[part][:, 1:]].sum())  # raw bytes, or tokens where each counts 1
+        scale = math.log(2) if track.metric == "bpb" else 1.0
+        if amount <= 0:
+            raise InfrastructureError(f"the {name} rows of track {track.id} hold no text; pack its data again")
+        setattr(out, name, float(nats[part].sum()) / (scale * amount))
+    return kept
+
+
+def _second_visit(
+    worker: _Worker, track: Track, every: Rows, again: list[int], ends: dict[int, int], before: dict[int, _Said],
+    secret: random.Random, out: Score,
+) -> None:  # fmt: skip
+    """Show rows again, some with another ending; compare what is said with what was said."""
+    worker.start()
+    worker.load()
+    shown = secret.sample(again, len(again))
+    same: list[Floats] = []
+    prefix: list[Floats] = []
+    for at in range(0, len(shown), track.scoring):
+        batch = shown[at : at + track.scoring]
+        rows = every[batch]
+        for i, row in enumerate(batch):
+            if row in ends:  # tokens from position `end` on are another row's; logits before it must stay
+                rows[i, ends[row] :] = every[secret.randrange(len(every)), ends[row] :]
+        for row, said in zip(batch, worker.score(rows), strict=True):
+            end = ends.get(row, track.sequence)
+            (prefix if row in ends else same).append(np.abs(said.columns[:end] - before[row].columns[:end]))
+            if end > 1:  # the targets before the last unchanged input are unchanged too
+                (prefix if row in ends else same).append(np.abs(said.nats[: end - 1] - before[row].nats[: end - 1]))
+    if not ends or not same:
+        out.checks.append(Check("causality", Outcome.UNABLE, "too few rows to look at again"))
+        return
+    most, mean = TOLERANCE[track.device]
+    for name, found, meaning in (
+        ("repeat", same, "the same row in other company and order"),
+        ("causality", prefix, "the text before a changed ending"),
+    ):
+        largest, average = _largest(found)
+        out.differences[name] = largest
+        bad = largest > most or average > mean
+        detail = f"{meaning}: log-probabilities differ by {largest:.2g} at most, {average:.2g} on average"
+        out.checks.append(Check(name, Outcome.CHEAT if bad else Outcome.PASSED, detail))
+
+
+def _largest(found: list[Floats]) -> tuple[float, float]:
+    return max(float(a.max()) for a in found), float(np.mean([float(a.mean()) for a in found]))
