@@ -94,13 +94,14 @@ class Refs:
         path = os.path.join(self.path, "packed-refs")
         stamp = _stamp(path)
         if stamp != self._packed_stamp:
-            self._packed, self._packed_stamp = {}, stamp
+            found: dict[str, str] = {}
             if stamp is not None:
                 with open(path, encoding="utf-8") as file:
                     for line in file:
                         if line[:1] not in ("#", "^"):
                             oid, _, name = line.rstrip("\n").partition(" ")
-                            self._packed[name] = oid
+                            found[name] = oid
+            self._packed, self._packed_stamp = found, stamp  # at once: another thread may be reading
         return self._packed
 
 

@@ -17,7 +17,7 @@ from evolve.population.flush import Log
 from evolve.population.lock import Lock, held
 from evolve.population.objects import EMPTY_TREE, MODE_FILE
 from evolve.population.redact import redact, redact_json, suspect
-from evolve.population.refs import Stamp
+from evolve.population.refs import Stamp, check_name
 from evolve.tasks.errors import ArchiveError, RepositoryError, SchemaError
 from evolve.tasks.evidence import Artifact, bounded
 from evolve.tasks.records import from_json, to_json
@@ -65,7 +65,7 @@ class Writer:
         try:
             tips = archive.tips(run)
             heads = {log: _head(archive, log, tip) for log, tip in tips.items()}
-            self.name, self._alive = self._claim(name or _host(), set(tips))
+            self.name, self._alive = self._claim(check_name(name, "writer name") if name else _host(), set(tips))
         except BaseException:
             if self._lock:
                 self._lock.close()
