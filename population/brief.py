@@ -47,6 +47,14 @@ class Brief:
 
 
 @dataclass(frozen=True, slots=True)
+class Family:
+    """A named family of approaches, proposed at a plateau: what it is, and what to get right."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """What a mutator answered.
 
@@ -54,10 +62,12 @@ class Proposal:
                 first parent.
     idea:       the idea in one line; becomes the commit's subject.
     operator, model: what made it, for trailers and for credit ("syntactic/constant", a model id, "person").
-    parents:    overrides the brief's parents (a crossover that merged, a transplant's source); empty: the brief's.
+    parents:    overrides the brief's parents (a crossover that merged); empty: the brief's first.
+    inspirations: candidates it drew on beyond those the brief named (a transplant's donor).
     stillborn:  why there is no edit (it did not apply, the mutator gave up); `files` is then empty.
     why:        a longer explanation, kept as an artifact.
     artifacts:  transcripts and the like, already bounded.
+    families:   what operator "tactic" answers instead of an edit; `files` is then empty.
     """
 
     files: Mapping[str, bytes | None] = field(default_factory=dict)
@@ -68,3 +78,5 @@ class Proposal:
     stillborn: str = ""
     why: str = ""
     artifacts: tuple[Artifact, ...] = ()
+    families: tuple[Family, ...] = ()
+    inspirations: tuple[Inspiration, ...] = ()

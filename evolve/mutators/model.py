@@ -1,0 +1,178 @@
+"""A model as mutator: one prompt, one edit, one repair turn, else stillborn."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from evolve.edits import Applied, Rejected, apply
+from evolve.errors import UsageError
+from evolve.models import Answer, Model, Prompt, Turn, complete
+from evolve.mutators import Desk
+from evolve.mutators.prompting import build
+from evolve.population.brief import Brief, Family, Proposal
+from evolve.prompts import render
+from evolve.tasks.evidence import bounded
+
+OPERATORS = ("improve", "explore", "resample", "simplify", "fix", "combine", "port", "tactic")
+
+WHY_CAP = 20_000
+
+
+@dataclass(slots=True)
+class ModelMutator:
+    """models: by name, the cheapest first; `brief.hint["model"]` picks one, else the first, and the last for a tactic.
+
+    tool: offer the text-editor tool instead of a text format. repairs: turns after an edit that cannot be used.
+    """
+
+    models: Mapping[str, Model]
+    name: str = "model"
+    operators: tuple[str, ...] = OPERATORS
+    latency: bool = True
+    tool: bool = False
+    repairs: int = 1
+    _order: tuple[str, ...] = field(default=(), init=False)
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise UsageError("a model mutator needs a model; see docs/models.md")
+        self._order = tuple(self.models)
+
+    def choose(self, brief: Brief) -> Model:
+        wanted = str(brief.hint.get("model", ""))
+        if wanted in self.models:
+            return self.models[wanted]
+        return self.models[self._order[-1 if brief.operator == "tactic" else 0]]
+
+    async def propose(self, brief: Brief, desk: Desk) -> Proposal:
+        model = self.choose(brief)
+        prompt, form = build(brief, desk, tool=self.tool)
+        answer = await complete(model, prompt, desk)
+        if brief.operator == "tactic":
+            return _tactic(answer, model.name)
+        transcript = [answer.text]
+        for turn in range(self.repairs + 1):
+            used = _used(brief, desk, answer)
+            if isinstance(used, Proposal) or turn == self.repairs or answer.outcome not in ("ok", "truncated"):
+                break
+            prompt = _repair(prompt, answer, used, form)
+            answer = await complete(model, prompt, desk)
+            transcript.append(answer.text)
+        return _finished(brief, used, answer, model.name, transcript)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why an answer cannot be used: a word for the record, and words for the model."""
+
+    reason: str
+    for_model: str
+
+
+def _used(brief: Brief, desk: Desk, answer: Answer) -> Proposal | Problem:
+    """The proposal in an answer, or what is wrong with it. Gates that cost nothing come before anything is recorded."""
+    if answer.outcome not in ("ok", "truncated"):
+        return Problem(answer.outcome, answer.why)
+    before = desk.files(brief.parents[0])
+    got = apply(answer.text, before, calls=[call.input for call in answer.calls], may_edit=desk.task.may_edit)
+    if isinstance(got, Rejected):
+        if answer.outcome == "truncated":
+            return Problem(
+                "truncated", "The answer was cut off at its length limit. Make a smaller edit. " + got.for_model
+            )
+        return Problem(got.reason, got.for_model)
+    if problem := unparsable(got, before):
+        return problem
+    kind = f"{brief.operator}/{got.format.value}-{got.tier.name.lower()}"
+    parents = brief.parents[:2] if brief.operator in ("combine", "crossover") else ()
+    return Proposal(dict(got.files), idea_of(answer.text), kind, parents=tuple(parents))
+
+
+def unparsable(got: Applied, before: Mapping[str, bytes]) -> Problem | None:
+    """A Python file that no longer parses, though it did or is new."""
+    for path, content in got.files.items():
+        if content is None or not path.endswith(".py"):
+            continue
+        try:
+            ast.parse(content)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            if path in before and not _parses(before[path]):
+                continue
+            return Problem("parse", f"With the edit, {path} is no valid Python: {_located(error, content)}")
+    return None
+
+
+def _parses(content: bytes) -> bool:
+    try:
+        ast.parse(content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def _located(error: BaseException, content: bytes) -> str:
+    if not isinstance(error, SyntaxError) or not error.lineno:
+        return str(error)
+    lines = content.decode("utf-8", "replace").split("\n")
+    around = "\n".join(lines[max(error.lineno - 3, 0) : error.lineno + 2])
+    return f"{error.msg} at line {error.lineno}:\n~~~\n{around}\n~~~"
+
+
+def _repair(prompt: Prompt, answer: Answer, problem: Problem | Proposal, form: str) -> Prompt:
+    said = problem.for_model if isinstance(problem, Problem) else ""
+    text = render("repair", problem=said, format=form)
+    results = {call.id: said for call in answer.calls}
+    spoken = answer.text or ("" if answer.calls else "(no text)")
+    return Prompt(
+        prompt.stable,
+        (*prompt.turns, Turn("assistant", spoken, answer.calls), Turn("user", text, results=results)),
+        prompt.tool,
+    )
+
+
+def _finished(
+    brief: Brief, used: Proposal | Problem, answer: Answer, model: str, transcript: Sequence[str]
+) -> Proposal:
+    why = bounded("why", "\n\n-----\n\n".join(transcript), WHY_CAP)
+    if isinstance(used, Problem):
+        first = used.for_model.split("\n")[0][:300]
+        return Proposal(
+            stillborn=f"{used.reason}: {first}", operator=brief.operator, model=model, why=why.data, artifacts=(why,)
+        )
+    return Proposal(used.files, used.idea, used.operator, model, used.parents, why=why.data, artifacts=(why,))
+
+
+_IDEA = re.compile(r"^\W*IDEA\W*[:\-]\W*(.+)$", re.MULTILINE | re.IGNORECASE)
+
+
+def idea_of(text: str) -> str:
+    """The idea in one line: the IDEA line, else the first sentence that is prose."""
+    if match := _IDEA.search(text):
+        return " ".join(match[1].strip("*` ").split())[:160]
+    for line in text.split("\n"):
+        plain = line.strip().strip("*#> ")
+        if len(plain.split()) >= 4 and not plain.startswith(("```", "~~~", "<<<", "@@", "---", "+++", "diff ")):
+            return re.split(r"(?<=[.!?])\s", plain)[0][:160]
+    return "edit without a stated idea"
+
+
+_FAMILY = re.compile(r"^\W*FAMILY\W*:\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
+_HOW = re.compile(r"^\W*HOW\W*:\s*", re.IGNORECASE)
+
+
+def _tactic(answer: Answer, model: str) -> Proposal:
+    """New families instead of an edit: `Proposal.families`."""
+    if answer.outcome != "ok":
+        return Proposal(stillborn=f"{answer.outcome}: {answer.why[:300]}", operator="tactic", model=model)
+    pieces = _FAMILY.split(answer.text)[1:]
+    families = tuple(
+        Family(" ".join(name.strip("*` ").split())[:80], _HOW.sub("", text.strip()).strip()[:2000])
+        for name, text in zip(pieces[::2], pieces[1::2], strict=True)
+        if text.strip()
+    )
+    if not families:
+        return Proposal(stillborn="malformed: no line begins with FAMILY:", operator="tactic", model=model)
+    return Proposal(idea=f"{len(families)} new families", operator="tactic", model=model, families=families)
