@@ -39,7 +39,7 @@ class Rules:
     """Thresholds. off: names of checks switched off (mutation tests only; evidence judged so is never shown as a score).
 
     families: value families that must have been drawn. clock_share: unexplained wall time as a share of the claimed;
-    clock_floor: and in microseconds (a CPU's scheduler is given a millisecond instead). late: microseconds the seal's blocks may start apart beyond the baseline's own.
+    clock_floor: and in microseconds (a CPU's scheduler is given 20 ms instead). late: microseconds the seal's blocks may start apart beyond the baseline's own.
     error_ratio: None for the problem's own. tail: mean/median over the baseline's at which the mean counts.
     """
 
@@ -151,7 +151,7 @@ def clocks(evidence: KernelEvidence, rules: Rules) -> Finding:
         ours, theirs = evidence.of("A", index), evidence.of("B", index)
         if len(ours) < rules.calls or len(theirs) < rules.calls:
             return Finding("D7", Says.UNABLE, f"workload {index}: too few calls of candidate and baseline to compare clocks")
-        extra, slack = excess(ours, theirs, rules, rules.clock_floor if evidence.clock != "real" else 1000.0)
+        extra, slack = excess(ours, theirs, rules, rules.clock_floor if evidence.clock != "real" else 20_000.0)
         if extra > slack:
             text = f"wall clock shows {extra:.1f} us a call that events do not (allowed {slack:.1f} us): timing disputed"
             return Finding("D7", Says.INVALID, text, "timing", index)

@@ -29,7 +29,7 @@ def main(control_fd: int) -> None:
     control = socket.socket(fileno=control_fd)
     _prctl(PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import torch  # noqa: F401 - what candidates need is loaded once, before any fork
+    import torch  # what candidates need is loaded once, before any fork
 
     try:
         import triton  # noqa: F401
@@ -38,6 +38,10 @@ def main(control_fd: int) -> None:
         pass
     for module in ("worker", "worker_cpu"):
         __import__(f"evolve.evaluators.kernels.{module}")
+    from evolve.evaluators.kernels.worker_cpu import WorkClock
+
+    with WorkClock():  # a first use imports much; forks should find it done
+        torch.zeros(1) + 1
     control.send(json.dumps({"ready": True, "pid": os.getpid()}).encode())
     folders: dict[int, str] = {}
     while True:
