@@ -21,10 +21,11 @@ PATIENCE = 0.1
 class Lock:
     """An exclusive lock, held from construction to `close`. The file stays: unlinking it would let two holders in."""
 
-    def __init__(self, path: str | Path, what: str) -> None:
-        """Raises RepositoryError naming `what` and the holder where it is taken, DiskError where it cannot be made."""
+    def __init__(self, path: str | Path, what: str, patience: float = PATIENCE) -> None:
+        """Raises RepositoryError naming `what` and the holder where it stays taken for `patience` seconds, DiskError
+        where it cannot be made."""
         self._fd = -1
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while (fd := _take(path)) is None:
             if time.monotonic() > deadline:
                 raise RepositoryError(f"{what} is held by {holder(path)}; stop that process first, or wait for it")

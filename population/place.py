@@ -118,7 +118,7 @@ def _make_home(home: Path) -> Lock:
         disk.make_directories(str(home), durable=True)
     except OSError as error:
         raise disk.DiskError(error, home) from error
-    return Lock(home / "locks" / "create.lock", f"creating {home}")
+    return Lock(home / "locks" / "create.lock", f"making {home}", patience=60.0)
 
 
 def _build(path: Path, common: Path | None) -> None:
