@@ -33,8 +33,9 @@ FOLD_BYTES = 16 << 20
 KEEP = f"evolve fresh {socket.gethostname()} {os.getpid()}"
 """Text of a fresh pack's `.keep` file: it names the process that will join the pack (population/maintenance.py)."""
 
-CACHED_TREES = 512
-CACHED_COMMITS = 4096
+CACHED_ENTRIES = 40_000
+CACHED_COMMITS = 2048
+"""Entries of parsed trees (some 250 bytes each), and parsed commits, kept for the next edit of the same parent."""
 
 LIBGIT2_CACHE = 16 << 20
 LIBGIT2_WINDOW = 4 << 20
@@ -119,7 +120,7 @@ class Store:
         self._fresh: list[str] = []
         self._retired: list[str] = []
         self._fold_packs = self._fold_at = fold_packs or FOLD_PACKS
-        self._bytes = self._reads = 0
+        self._bytes = self._reads = self._entries_cached = 0
         self._flushing = threading.Lock()
         self._trees: OrderedDict[str, objects.TreeItems] = OrderedDict()
         self._commits: OrderedDict[str, objects.CommitObject] = OrderedDict()
@@ -211,7 +212,7 @@ class Store:
         time = max([int(when), *(self.commit_of(parent).time for parent in parents)])
         data = objects.build_commit(tree, parents, message, time)
         oid = self._put(COMMIT, data)
-        self._remember(self._commits, CACHED_COMMITS, oid, objects.CommitObject(tree, tuple(parents), time, message))
+        self._remember(oid, objects.CommitObject(tree, tuple(parents), time, message))
         return oid
 
     # ---- reading -------------------------------------------------------------------------------------------------
@@ -250,13 +251,14 @@ class Store:
             if kind != COMMIT:
                 raise ArchiveError(f"{oid} in {self.path} is no commit")
             found = objects.parse_commit(data)
-            self._remember(self._commits, CACHED_COMMITS, oid, found)
+            self._remember(oid, found)
         return found
 
     def tree_of(self, commit: str) -> str:
         """Tree id of a commit; a tree's own id for a tree."""
-        if commit in self._commits:
-            return self._commits[commit].tree
+        known = self._commits.get(commit)
+        if known is not None:
+            return known.tree
         if commit in self._trees or commit == EMPTY_TREE:
             return commit
         kind, data = self.raw(commit)
@@ -287,14 +289,16 @@ class Store:
         if kind != TREE:
             raise ArchiveError(f"{tree} in {self.path} is no tree")
         found = objects.parse_tree(data)
-        self._remember(self._trees, CACHED_TREES, tree, found)
+        self._trees[tree] = found
+        self._entries_cached += len(found)
+        while self._entries_cached > CACHED_ENTRIES and len(self._trees) > 1:
+            self._entries_cached -= len(self._trees.popitem(last=False)[1])
         return found
 
-    @staticmethod
-    def _remember(cache: OrderedDict[str, Any], bound: int, key: str, value: Any) -> None:
-        cache[key] = value
-        if len(cache) > bound:
-            cache.popitem(last=False)
+    def _remember(self, oid: str, commit: objects.CommitObject) -> None:
+        self._commits[oid] = commit
+        if len(self._commits) > CACHED_COMMITS:
+            self._commits.popitem(last=False)
 
     def entries(self, tree: str) -> Iterator[Entry]:
         """Every file, symlink and submodule below a tree (or a commit's), folders expanded, in git's order."""
