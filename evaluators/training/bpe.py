@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,21 @@ class Tokenizer:
 
     def digest(self) -> str:
         """Hex sha256 over ranks, special tokens and pattern."""
-        facts = [sorted((i, token.hex()) for token, i in self.ranks.items()), sorted(self.special.items()), self.pattern]
+        facts = [
+            sorted((i, token.hex()) for token, i in self.ranks.items()),
+            sorted(self.special.items()),
+            self.pattern,
+        ]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Plain JSON: no code runs when it is read."""
         ordered = sorted(self.ranks, key=self.ranks.__getitem__)
-        document = {"pattern": self.pattern, "special": dict(self.special), "tokens": [token.hex() for token in ordered]}
+        document = {
+            "pattern": self.pattern,
+            "special": dict(self.special),
+            "tokens": [token.hex() for token in ordered],
+        }
         path.write_text(json.dumps(document), encoding="utf-8")
 
     @classmethod
@@ -218,7 +227,7 @@ def _merge(words: list[list[int]], counts: list[int], merges: int) -> list[bytes
     pairs: Counter[tuple[int, int]] = Counter()
     where: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
     for number, word in enumerate(words):
-        for pair in zip(word, word[1:], strict=False):
+        for pair in pairwise(word):
             pairs[pair] += counts[number]
             where[pair].add(number)
     heap = [(-count, pair) for pair, count in pairs.items()]
@@ -259,10 +268,10 @@ def _apply(
             i += 1
     words[number] = out
     changed = set()
-    for which in zip(old, old[1:], strict=False):
+    for which in pairwise(old):
         pairs[which] -= count
         changed.add(which)
-    for which in zip(out, out[1:], strict=False):
+    for which in pairwise(out):
         pairs[which] += count
         where[which].add(number)
         changed.add(which)

@@ -50,12 +50,12 @@ class Buffer:
         """Raises InfrastructureError where the driver refuses (no GPU, no memory, no IPC here)."""
         import torch
 
-        torch.cuda.init()
-        torch.cuda.current_stream()  # makes the device's primary context current in this thread
-        torch.zeros(1, device="cuda")
+        torch.zeros(1, device="cuda")  # makes the device's primary context current in this thread
         self._pointer = ctypes.c_uint64()
         handle = _Handle()
-        _check(_driver().cuMemAlloc_v2(ctypes.byref(self._pointer), ctypes.c_size_t(4 * math.prod(shape))), "cuMemAlloc")
+        _check(
+            _driver().cuMemAlloc_v2(ctypes.byref(self._pointer), ctypes.c_size_t(4 * math.prod(shape))), "cuMemAlloc"
+        )
         try:
             _check(_driver().cuIpcGetMemHandle(ctypes.byref(handle), self._pointer), "cuIpcGetMemHandle")
         except InfrastructureError:

@@ -73,9 +73,13 @@ def opened(folder: Path, track: Track) -> Dataset:
     """A packed folder. Raises TaskError where it was packed for other constants."""
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     if meta["shape"] != _shape(track):
-        raise TaskError(f"{folder} was packed for {meta['shape']}, track {track.id} needs {_shape(track)}; pack it again")
-    parts = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("train", "validation", "holdout")]
-    return Dataset(*parts, np.load(folder / "token_bytes.npy"), meta["digest"], meta["source"])
+        raise TaskError(
+            f"{folder} was packed for {meta['shape']}, track {track.id} needs {_shape(track)}; pack it again"
+        )
+    train, validation, holdout = (
+        np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("train", "validation", "holdout")
+    )
+    return Dataset(train, validation, holdout, np.load(folder / "token_bytes.npy"), meta["digest"], meta["source"])
 
 
 def _shape(track: Track) -> dict[str, int]:
@@ -197,11 +201,14 @@ def _encode(tokenizer: bpe.Tokenizer, texts: Iterable[str]) -> Iterator[list[int
 def _encoder(tokenizer: bpe.Tokenizer) -> Callable[[str], list[int]]:
     """tiktoken's encoder where it is installed (the same ids, faster), else ours."""
     try:
-        import tiktoken
+        import tiktoken  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return tokenizer.encode
     encoding = tiktoken.Encoding(
-        "training", pat_str=tokenizer.pattern, mergeable_ranks=dict(tokenizer.ranks), special_tokens=dict(tokenizer.special)
+        "training",
+        pat_str=tokenizer.pattern,
+        mergeable_ranks=dict(tokenizer.ranks),
+        special_tokens=dict(tokenizer.special),
     )
     encode: Callable[[str], list[int]] = encoding.encode_ordinary
     return encode

@@ -53,7 +53,7 @@ class _Staging:
             return whole[:, :-1].contiguous(), whole[:, 1:].contiguous()
         ring = self._buffers.setdefault(len(rows), [])
         if len(ring) < 3:
-            ring.append((torch.empty(rows.shape, dtype=torch.int32, pin_memory=True), torch.cuda.Event()))
+            ring.append((torch.empty(rows.shape, dtype=torch.int32, pin_memory=True), torch.cuda.Event()))  # type: ignore[no-untyped-call, unused-ignore]
         buffer, event = ring[next(self._turn) % len(ring)]
         event.synchronize()
         buffer.numpy()[:] = rows

@@ -72,7 +72,7 @@ class Packer:
 
 def pack(documents: Iterable[Sequence[int]], length: int, most: int | None = None) -> Rows:
     """All rows (at most `most`) as uint16 [rows, length]."""
-    out = []
+    out: list[Rows] = []
     for row in Packer(documents, length).rows():
         if most is not None and len(out) >= most:
             break

@@ -180,7 +180,14 @@ class _Server:
     """Serves one trainer: rows on request, in the one order there is, until its budget or its plan is used up."""
 
     def __init__(
-        self, session: Session, track: Track, data: Dataset, ring: Shared, run: Training, stop: Stop | None, watch: Watch
+        self,
+        session: Session,
+        track: Track,
+        data: Dataset,
+        ring: Shared,
+        run: Training,
+        stop: Stop | None,
+        watch: Watch,
     ) -> None:
         self.session, self.track, self.rows, self.run_, self.stop = session, track, data.train, run, stop
         self.ring, self.view, self.watch = ring, ring.map(write=True), watch
@@ -206,7 +213,9 @@ class _Server:
         if self.track.metric == "loss":
             planned = said["ready"]
             if type(planned) is not int or not 1 <= planned <= 1 << 40:
-                return Failure(FailureKind.OUTPUT, f"plan(config) must say how many tokens it trains on, not {planned!r:.80}")
+                return Failure(
+                    FailureKind.OUTPUT, f"plan(config) must say how many tokens it trains on, not {planned!r:.80}"
+                )
             self.run_.planned = self.most = planned
         self.run_.ready = time.monotonic() - began
         if failure := self.session.send({"go": True}):
@@ -245,7 +254,9 @@ class _Server:
             return None
         if self.stop is not None and self.run_.curve and self.stop(self.run_.curve):
             self.run_.stopped = True
-            return Failure(FailureKind.METRIC, "stopped early: its training loss is far behind its parent's at equal time")
+            return Failure(
+                FailureKind.METRIC, "stopped early: its training loss is far behind its parent's at equal time"
+            )
         return self._serve(said.get("next"))
 
     def _log(self, losses: Any, now: float) -> None:
@@ -258,12 +269,16 @@ class _Server:
 
     def _serve(self, rows: Any) -> Failure | None:
         if type(rows) is not int or not 1 <= rows <= self.track.rows:
-            return Failure(FailureKind.OUTPUT, f"asked for a batch of {rows!r:.40} rows; 1 to {self.track.rows} are served")
+            return Failure(
+                FailureKind.OUTPUT, f"asked for a batch of {rows!r:.40} rows; 1 to {self.track.rows} are served"
+            )
         count = rows * self.track.sequence
         if self.most is not None and self.run_.tokens + count > self.most:
             return self.session.send({"end": True})
         width = self.track.sequence + 1
-        view = np.frombuffer(self.view, dtype=np.uint16, count=rows * width, offset=self.slot * (self.ring.size // wire.SLOTS))
+        view = np.frombuffer(
+            self.view, dtype=np.uint16, count=rows * width, offset=self.slot * (self.ring.size // wire.SLOTS)
+        )
         view.reshape(rows, width)[:] = self.rows[np.arange(self.at, self.at + rows) % len(self.rows)]
         self.at = (self.at + rows) % len(self.rows)
         self.run_.tokens += count
