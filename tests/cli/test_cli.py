@@ -1,0 +1,286 @@
+"""The command as a person uses it: real processes, a real repository, candidates in the sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evolve.cli import COMMANDS
+from evolve.population.archive import Archive
+from tests.search.scene import TOML, cli, json_lines, make_repository
+
+TOY = TOML.replace("confirm = 1", "confirm = 1")
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    return make_repository(tmp_path / "toy")
+
+
+def git(place: Path, *words: str) -> str:
+    return subprocess.run(["git", *words], cwd=place, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_whole_way_from_run_to_cherry_pick(toy: Path) -> None:
+    before = {
+        "config": (toy / ".git/config").read_bytes(),
+        "index": git(toy, "ls-files", "-s"),
+        "head": git(toy, "rev-parse", "HEAD"),
+        "status": git(toy, "status", "--porcelain"),
+    }
+    done = cli("run", "--evals", "25", "--seed", "3", "--workers", "2", "--no-control", "--json", cwd=toy)
+    result = json.loads(done.stdout)
+    row = result["tasks"][0]
+    assert result["evaluations"] == 25 and row["improved"] and row["best"] > row["seed"] == 3.0
+    assert row["self_reported"] is True
+    branches = git(toy, "branch", "--list", "--format=%(refname:short)", "evolve/*").split()
+    assert "evolve/toy/best" in branches and "evolve/toy/winner" in branches
+    assert row["take"] == ["git cherry-pick evolve/toy/winner"]
+    after = {
+        "config": (toy / ".git/config").read_bytes(),
+        "index": git(toy, "ls-files", "-s"),
+        "head": git(toy, "rev-parse", "HEAD"),
+        "status": git(toy, "status", "--porcelain"),
+    }
+    assert before == after
+    clone = toy.parent / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(toy), str(clone)], check=True)
+    git(clone, "fetch", "--quiet", "origin", "refs/heads/evolve/toy/winner:refs/heads/evolve/toy/winner")
+    git(clone, "-c", "user.name=U", "-c", "user.email=u@u.invalid", *shlex.split(row["take"][0])[1:])
+    champion_tree = git(toy, "rev-parse", "evolve/toy/best^{tree}").strip()
+    assert git(clone, "rev-parse", "HEAD^{tree}").strip() == champion_tree
+    rows = json_lines(cli("log", "--json", cwd=toy).stdout)
+    assert len(rows) == 25 and all(len(str(r["commit"])) == 40 for r in rows)
+    assert [r["number"] for r in rows][0] == 0
+
+
+def test_bundled_task_in_any_folder_and_its_printed_command(tmp_path: Path) -> None:
+    done = cli("run", "circle_packing", "--evals", "30", "--seed", "1", "--workers", "2", cwd=tmp_path)
+    assert (tmp_path / "evolve-circle_packing" / "archive.git").is_dir()
+    plot = re.search(r"^plot\s+(\S+)$", done.stdout, re.MULTILINE)
+    assert plot and Path(plot[1]).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert "random search reached" in done.stdout
+    take = re.search(r"^take it\s+(.+)$", done.stdout, re.MULTILINE)
+    assert take, done.stdout
+    subprocess.run(take[1], shell=True, cwd=tmp_path, check=True)
+    taken = (tmp_path / "program.py").read_text()
+    archive = Archive.open(tmp_path)
+    champion = archive.state("circle_packing").champion("circle_packing")
+    assert champion is not None and archive.store.file(champion.tree, "program.py") == taken.encode()
+
+
+def test_the_same_command_resumes_and_evals_count_the_seed(toy: Path) -> None:
+    cli("run", "--evals", "8", "--seed", "1", "--no-control", cwd=toy)
+    done = cli("run", "--evals", "12", "--no-control", "--json", cwd=toy)
+    assert json.loads(done.stdout)["evaluations"] == 12
+    assert "resuming" in done.stderr
+    done = cli("run", "--evals", "12", "--no-control", "--json", cwd=toy)
+    assert json.loads(done.stdout)["evaluations"] == 12
+
+
+def test_reading_commands(toy: Path) -> None:
+    cli("run", "--evals", "15", "--seed", "3", "--no-control", cwd=toy)
+    status = json.loads(cli("status", "--json", cwd=toy).stdout)[0]
+    assert status["candidates"] == 15 and status["live"] is False
+    best = json.loads(cli("best", "--json", cwd=toy).stdout)
+    assert best["champion"] and best["path"][0]["number"] == 0
+    assert "X" in cli("diff", cwd=toy).stdout or "Y" in cli("diff", cwd=toy).stdout
+    shown = cli("show", best["commit"][:10], cwd=toy).stdout
+    assert best["commit"] in shown and "in git" in shown and "jailed" in shown or "separate-uid" in shown
+    line = next(line for line in shown.splitlines() if line.startswith("in git"))
+    out = subprocess.run(shlex.split(line.removeprefix("in git")), cwd=toy, capture_output=True, text=True, check=True)
+    assert "Evolve-Run: toy" in out.stdout
+    assert cli("log", "--graph", cwd=toy).stdout.count("#") >= 2
+    assert cli("best", "--why", cwd=toy).stdout.count("#") >= 2
+    assert json.loads(cli("budget", "--json", cwd=toy).stdout)["evaluations"]["used"] == 15
+    for name in ("HEAD", "evolve/toy/best", "#0", "best"):
+        cli("show", name, cwd=toy)
+
+
+def test_eval_for_git_bisect(toy: Path) -> None:
+    cli("run", "--evals", "10", "--seed", "3", "--no-control", cwd=toy)
+    assert cli("eval", "HEAD", cwd=toy, ok=False).returncode == 0
+    (toy / "program.py").write_text((toy / "program.py").read_text().replace("X = 1.0", "X = -9.0"))
+    git(toy, "-c", "user.name=U", "-c", "user.email=u@u.invalid", "commit", "-qam", "worse")
+    assert cli("eval", "HEAD", cwd=toy, ok=False).returncode == 1
+    assert cli("eval", "HEAD", "--good", "score >= -100", cwd=toy, ok=False).returncode == 0
+    (toy / "program.py").write_text("syntax error(\n")
+    git(toy, "-c", "user.name=U", "-c", "user.email=u@u.invalid", "commit", "-qam", "broken")
+    assert cli("eval", "HEAD", cwd=toy, ok=False).returncode == 125
+    assert cli("eval", "HEAD", "--good", "scoer >= 1", cwd=toy, ok=False).returncode == 128
+
+
+def test_check_and_init(toy: Path, tmp_path: Path) -> None:
+    report = json.loads(cli("check", "--json", cwd=toy).stdout)[0]
+    assert report["seed"] == 3.0 and report["sigma"]["score"] == 0.0
+    names = {finding["name"]: finding["level"] for finding in report["findings"]}
+    assert names["broken"] == "ok" and names["self-reported"] == "warning"
+    fresh = make_repository(tmp_path / "fresh")
+    (fresh / "evolve.toml").unlink()
+    (fresh / "bench.py").write_text("import program\nprint(f'seconds: {program.X}')\n")
+    git(fresh, "add", "-A")
+    git(fresh, "-c", "user.name=U", "-c", "user.email=u@u.invalid", "commit", "-qm", "bench")
+    cli("init", cwd=fresh)
+    text = (fresh / "evolve.toml").read_text()
+    assert 'editable = ["program.py"]' in text and "python3 bench.py" in text and 'goal = "min"' in text
+    assert json.loads(cli("check", "--json", cwd=fresh).stdout)[0]["metric"] == "seconds"
+    assert cli("init", cwd=fresh, ok=False).returncode == 2
+
+
+def test_add_a_persons_work(toy: Path) -> None:
+    cli("run", "--evals", "5", "--seed", "1", "--no-control", cwd=toy)
+    git(toy, "checkout", "-q", "-b", "mine")
+    (toy / "program.py").write_text((toy / "program.py").read_text().replace("X = 1.0", "X = 50.0"))
+    git(toy, "-c", "user.name=U", "-c", "user.email=u@u.invalid", "commit", "-qam", "Think big")
+    cli("add", "mine", cwd=toy)
+    assert cli("add", "mine", cwd=toy, ok=False).returncode == 2
+    git(toy, "checkout", "-q", "main")
+    done = cli("run", "--evals", "9", "--no-control", "--json", cwd=toy)
+    assert json.loads(done.stdout)["tasks"][0]["best"] >= 52.0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("run", "circel_packing"), 2, "did you mean 'circle_packing'"),
+        (("run", "--set", "evaluate.timout=1s"), 2, "did you mean 'timeout'"),
+        (("rum",), 2, "did you mean 'run'"),
+        (("status", "--name", "nope"), 5, ""),
+        (("run", "--selector", "best"), 2, "unknown selector 'best'"),
+        (("run", "--mutator", "llm"), 2, "unknown mutator 'llm'"),
+        (("run", "--time", "soon"), 2, "is no duration"),
+        (("run", "--name", "a/b"), 2, "a/b"),
+        (("run", "--from", "v9"), 5, "v9"),
+    ],
+)
+def test_errors_say_what_and_what_next(toy: Path, words: tuple[str, ...], code: int, says: str) -> None:
+    done = cli(*words, cwd=toy, ok=False)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_branch_called_evolve_is_in_the_way(toy: Path) -> None:
+    git(toy, "branch", "evolve")
+    done = cli("run", "--evals", "3", "--no-control", cwd=toy, ok=False)
+    assert done.returncode == 5 and "evolve" in done.stderr
+    cli("run", "--evals", "3", "--no-control", "--no-publish", cwd=toy)
+    assert git(toy, "branch", "--list", "evolve/*") == ""
+
+
+# ---- ends and beginnings ---------------------------------------------------------------------------------------------
+
+
+def start(place: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "evolve", "run", "--no-control", *words], cwd=place, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env=dict(os.environ),
+    )  # fmt: skip
+
+
+def wait_for(place: Path, count: int, run: str = "toy") -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            archive = Archive.open(place)
+            done = archive.state(run).ledger.evaluations
+            archive.close()
+            if done >= count:
+                return
+        except Exception:  # noqa: BLE001 - not there yet
+            pass
+        time.sleep(0.1)
+    pytest.fail(f"no {count} candidates within a minute")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_signals_stop_cleanly_and_the_same_command_resumes(toy: Path, number: int, code: int) -> None:
+    process = start(toy, "--seed", "2", "--workers", "1")
+    wait_for(toy, 6)
+    process.send_signal(number)
+    assert process.wait(20) == code
+    before = [row["commit"] for row in json_lines(cli("log", "--json", cwd=toy).stdout)]
+    cli("run", "--evals", str(len(before) + 3), "--no-control", cwd=toy)
+    after = [row["commit"] for row in json_lines(cli("log", "--json", cwd=toy).stdout)]
+    assert after[: len(before)] == before and len(after) == len(before) + 3
+
+
+def test_kill_nine_loses_no_verdict_and_measures_nothing_twice(toy: Path) -> None:
+    """The short form of benchmarks/resume: uniform kills over wall time, every time the same command again."""
+    from evolve.population import events as ev
+
+    known: list[str] = []
+    for round_number in range(5):
+        process = start(toy, "--seed", "2", "--workers", "2")
+        wait_for(toy, len(known) + 1 + round_number)
+        time.sleep(0.07 * round_number)
+        process.kill()
+        process.wait()
+        archive = Archive.open(toy)
+        state = archive.state("toy")
+        assert state.lineage.verdict_order[: len(known)] == known
+        known = list(state.lineage.verdict_order)
+        archive.close()
+    cli("run", "--evals", str(len(known) + 4), "--no-control", cwd=toy)
+    archive = Archive.open(toy)
+    jobs = [r.event.job for r in archive.events("toy") if isinstance(r.event, ev.Measured)]
+    assert len(jobs) == len(set(jobs))
+    state = archive.state("toy")
+    assert [c.number for c in state.candidates.values()] == list(range(len(state.candidates)))
+    briefs = [r.event.brief.number for r in archive.events("toy") if isinstance(r.event, ev.Asked)]
+    assert sorted(briefs) == list(range(1, len(briefs) + 1))
+    assert subprocess.run(["git", "-C", str(archive.path), "fsck", "--full"], capture_output=True, check=False).returncode == 0
+
+
+def test_detach_wait_note_and_stop(toy: Path) -> None:
+    cli("run", "--detach", "--seed", "2", "--no-control", cwd=toy)
+    wait_for(toy, 2)
+    cli("wait", "--for", "5", "--timeout", "60s", cwd=toy)
+    cli("note", "be bold", cwd=toy)
+    cli("pause", cwd=toy)
+    cli("resume", cwd=toy)
+    cli("stop", cwd=toy)
+    cli("wait", "--for", "idle", "--timeout", "30s", cwd=toy)
+    assert json.loads(cli("status", "--json", cwd=toy).stdout)[0]["live"] is False
+
+
+def test_hooks_run_on_champion_and_finish(toy: Path) -> None:
+    cli("run", "--evals", "20", "--seed", "3", "--no-control",
+        "--on", "champion", "echo $EVOLVE_COMMIT >> champions.txt", "--on", "finished", "echo done > finished.txt", cwd=toy)  # fmt: skip
+    time.sleep(0.3)
+    assert (toy / "finished.txt").exists() and len((toy / "champions.txt").read_text().split()[0]) == 40
+
+
+# ---- the command itself ----------------------------------------------------------------------------------------------
+
+
+def test_help_is_quick(tmp_path: Path) -> None:
+    best = 9.0
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = cli("--help", cwd=tmp_path)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert best < 0.25
+    assert "run" in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help(name: str, tmp_path: Path) -> None:
+    listed = cli("--help", cwd=tmp_path).stdout
+    if re.search(rf"^  {name}\s", listed, re.MULTILINE):
+        assert "Usage" in cli(name, "--help", cwd=tmp_path).stdout
+
+
+def test_completion_scripts(tmp_path: Path) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "_EVOLVE_COMPLETE" in cli("completion", shell, cwd=tmp_path).stdout
