@@ -27,19 +27,19 @@ from evolve.population.objects import BLOB, COMMIT, EMPTY_TREE, MODE_EXECUTABLE,
 from evolve.tasks.errors import ArchiveError, RepositoryError
 
 FOLD_PACKS = 128
-FOLD_BYTES = 16 << 20
+FOLD_BYTES = 8 << 20
 """Fresh packs are joined when there are this many, or when their objects take this much memory."""
 
 KEEP = f"evolve fresh {socket.gethostname()} {os.getpid()}"
 """Text of a fresh pack's `.keep` file: it names the process that will join the pack (population/maintenance.py)."""
 
-CACHED_ENTRIES = 40_000
-CACHED_COMMITS = 2048
+CACHED_ENTRIES = 20_000
+CACHED_COMMITS = 1024
 """Entries of parsed trees (some 250 bytes each), and parsed commits, kept for the next edit of the same parent."""
 
-LIBGIT2_CACHE = 16 << 20
-LIBGIT2_WINDOW = 4 << 20
-LIBGIT2_MAPPED = 64 << 20
+LIBGIT2_CACHE = 8 << 20
+LIBGIT2_WINDOW = 1 << 20
+LIBGIT2_MAPPED = 32 << 20
 """libgit2's object cache and mapped pack windows, in bytes: its defaults grow a long run's memory by hundreds of MB."""
 
 REOPEN_EVERY = 128
