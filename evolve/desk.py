@@ -111,10 +111,21 @@ class RunDesk:
         """What somebody outside answered to this brief, with the content of each changed file."""
         oid = self.search.state.pending.told.get(self.brief.number)
         event = self.books.event(oid) if oid else None
-        if oid is None or not isinstance(event, ev.Told):
+        if not isinstance(event, ev.Told):
             return None
-        changed = {path: self.books.artifact(oid, name) if name else None for path, name in event.changed.items()}
+        if not event.commit:
+            return event, {}
+        before = {e.path: e for e in self.search.objects.entries(self.candidate(self.brief.parents[0]).tree)}
+        after = {e.path: e for e in self.search.objects.entries(event.commit)}
+        changed: dict[str, bytes | None] = dict.fromkeys(before.keys() - after.keys())
+        for path, entry in after.items():
+            if path not in before or before[path].oid != entry.oid:
+                changed[path] = self.books.file(event.commit, path)
         return event, changed
+
+    def closing(self) -> bool:
+        """Whether the run is ending, so that nobody outside is waited for any longer."""
+        return bool(self.search.stop_reason) or self.search.spent() not in ("", "evaluations")
 
     def _recorded(self, digest: str, model: str) -> Reply | None:
         """The answer on record to this very request; closes requests whose answer never came (charged in full)."""

@@ -168,20 +168,23 @@ class Wanted(Event):
 class Told(Event):
     """What an outside mutator answered to a brief (`evolve tell`), durable before it is used.
 
-    Changed files are artifacts: `changed` names for each path its artifact, "" for a deletion. cut: paths whose content
-    was larger than an artifact may be; such an answer is stillborn. idea, model: as in a proposal. stillborn: it gave up.
+    commit: holds the answer's tree; its parent is the brief's. It is no candidate: the search makes one of its own, or
+    refuses. idea, why, model, money: as in a proposal. stillborn: it gave up; `commit` is then empty.
     """
 
     kind: ClassVar[str] = "told"
     binding: ClassVar[bool] = False
     brief: int
     holder: str
-    changed: Mapping[str, str] = field(default_factory=dict)
+    commit: str = ""
     idea: str = ""
     why: str = ""
     model: str = ""
     money: float | None = None
     stillborn: str = ""
+
+    def speaks_of(self) -> tuple[str, ...]:
+        return (self.commit,) if self.commit else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ EXAMPLES: tuple[ev.Event, ...] = (
     )),
     ev.Leased(3, "agent-1", 1700000000.5),
     ev.Wanted("5f3a", "agent-1", "improve", "t", 600.0),
-    ev.Told(3, "agent-1", {"train.py": "file-0", "old.py": ""}, "one line", "because", "some-model", 0.5),
+    ev.Told(3, "agent-1", C2, "one line", "because", "some-model", 0.5),
     ev.Requested(3, 0, "f" * 64, "some-model", 0.25, 4096),
     ev.Batched("batch-7", "some-model", ("f" * 64,)),
     ev.Answered(3, 0, "some-model", "ok", None, 1000, 200, 300, 4.5),
