@@ -1,0 +1,43 @@
+"""Hand-made Triton kernels of the pack, judged in full: 2 development workloads and 1 hidden, against the eager reference.
+
+    python3 kernels_triton.py            ~150 s on an H100
+With --baselines FILE (kernels_pack.jsonl) T_b is the best of the stored variants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from kernels_common import ROOT, Raw, arguments, machine_facts, open_referee, table
+
+from evolve.evaluators.kernels import pack
+from evolve.evaluators.kernels.judge import judge_kernel
+from evolve.evaluators.kernels.referee import Plan
+from evolve.evaluators.kernels.solution import from_files
+from evolve.tasks.records import to_json
+
+
+def one(name: str, text: str) -> dict[str, Any]:
+    problem = pack.get(name)
+    problem = replace(problem, workloads=problem.tiny if args.device == "cpu" else (problem.workloads[2], problem.workloads[3]))
+    plan = Plan(hidden=0 if args.device == "cpu" else 1, blocks=2 if args.quick else 4, calls=2 if args.quick else 8, seconds=60)
+    evidence = referee.measure(problem, from_files({"k.py": text}, "k.py::run"), plan)
+    verdict = judge_kernel(evidence)
+    return {"status": verdict.status.value, "kind": verdict.kind, "reason": verdict.reason[:500], "score": verdict.score, "speedup": verdict.speedup,
+            "headroom": verdict.headroom, "workloads": [to_json(w) for w in verdict.workloads], "label": verdict.label,
+            "axes": [dict(w.axes) for w in evidence.workloads], "evidence": to_json(replace(evidence, calls=evidence.calls[:12]))}  # fmt: skip
+
+
+if __name__ == "__main__":
+    args = arguments("Triton kernels judged", only="")
+    raw = Raw(args, "kernels_triton")
+    raw.attempt("machine", machine_facts)
+    nursery, referee = open_referee(args)
+    for path in sorted((ROOT / "benchmarks/kernels/triton").glob("*.py")):
+        if not args.only or path.stem in args.only.split(","):
+            raw.attempt(path.stem, lambda p=path: one(p.stem, p.read_text()))
+    referee.close()
+    nursery.close()
+    lines = [[r["item"], r["status"], r["score"] or "-", r["speedup"], r["headroom"], r["seconds"], r["reason"][:60]] for r in raw.rows if "status" in r]
+    print(table(["problem", "verdict", "score vs eager", "speed-up", "T_b/T_SOL", "s", "reason"], lines))
