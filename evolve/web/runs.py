@@ -1,0 +1,216 @@
+"""Runs as the server holds them: folded once, followed live, read by many."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from evolve.errors import UsageError
+from evolve.population import events as ev
+from evolve.population.archive import Archive
+from evolve.population.candidate import Candidate
+from evolve.population.folds import RunState
+from evolve.tasks.task import Task
+from evolve.web.index import Index, headline, subject
+
+POLL = 0.25
+"""Seconds between two looks at the logs' refs."""
+
+CHUNK = 400
+"""Events indexed at a time; the lock is held for about 10 ms."""
+
+Batch = dict[str, Any]
+
+
+class Live:
+    """One run: its state, its index, and who wants to hear of changes.
+
+    lock guards everything below it. version counts batches; place: commit -> position in `order`.
+    """
+
+    def __init__(self, path: Path, run: str) -> None:
+        self.path, self.run = path, run
+        self.lock = threading.RLock()
+        self.version = 0
+        self.state = RunState()
+        self.index = Index()
+        self.indexed = False
+        self.failed = ""
+        self.order: list[Candidate] = []
+        self.place: dict[str, int] = {}
+        self.tasks: dict[str, Task] = {}
+        self._listeners: list[Callable[[Batch], None]] = []
+        self._ended = threading.Event()
+        self._archive = Archive(path)
+        self._heads: Mapping[str, str] = {}
+        self._behind: Iterator[ev.Recorded] = iter(())
+        self._follow()
+        self._thread = threading.Thread(target=self._work, name=f"follow {run}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._archive.close()
+
+    # ---- following -----------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        state = self._archive.state(self.run)
+        heads = self._archive.heads(self.run)
+        with self.lock:
+            self.state, self._heads = state, heads
+            self._extend()
+            opened = state.lineage.opened
+            for name, task in (opened.tasks if opened else {}).items():
+                self.tasks[name] = Task.parse(task.source, where=f"task {name}")
+            self._behind = self._archive.events(self.run, after=self.index.seen) if heads else iter(())
+
+    def _extend(self) -> None:
+        known = self.state.candidates
+        if len(known) > len(self.order):
+            for candidate in list(known.values())[len(self.order) :]:
+                self.place[candidate.commit] = len(self.order)
+                self.order.append(candidate)
+
+    def _work(self) -> None:
+        try:
+            while not self._ended.is_set():
+                self._poll()
+                if not self._index_some():
+                    self._ended.wait(POLL)
+        except Exception as error:
+            self.failed = f"following the run ended: {error}"
+            raise
+
+    def _poll(self) -> None:
+        heads = self._archive.heads(self.run)
+        if heads == self._heads:
+            return
+        fresh = list(self._archive.events(self.run, after=self.state.seen))
+        with self.lock:
+            for recorded in fresh:
+                self.state.apply(recorded)
+            self._extend()
+            if self.indexed:
+                for recorded in fresh:
+                    self.index.apply(recorded)
+            self._heads = heads
+            self.version += 1
+            batch = self.batch(fresh)
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener(batch)
+
+    def _index_some(self) -> bool:
+        """Index a chunk; False once there is nothing left to index."""
+        if self.indexed:
+            return False
+        with self.lock:
+            for _ in range(CHUNK):
+                recorded = next(self._behind, None)
+                if recorded is None:
+                    break
+                self.index.apply(recorded)
+            else:
+                return True
+        rest = list(self._archive.events(self.run, after=self.index.seen)) if self._heads else []
+        with self.lock:
+            for recorded in rest:
+                if recorded.position < self.state.seen.get(recorded.log, 0):
+                    self.index.apply(recorded)
+            self.indexed = True
+        return False
+
+    # ---- telling -------------------------------------------------------------------------------------------------
+
+    def listen(self, listener: Callable[[Batch], None]) -> Callable[[], None]:
+        """Be called, from another thread, with every later batch; returns what ends it."""
+        with self.lock:
+            self._listeners.append(listener)
+
+        def forget() -> None:
+            with self.lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return forget
+
+    def since(self, seen: Mapping[str, int]) -> Batch | None:
+        """What happened after `seen`; None where that is nothing or not known here."""
+        with self.lock:
+            if dict(seen) == self.state.seen or not set(seen) <= set(self.state.seen):
+                return None
+            archive = Archive(self.path)
+            try:
+                return self.batch(list(archive.events(self.run, after=seen)))
+            finally:
+                archive.close()
+
+    def batch(self, fresh: list[ev.Recorded]) -> Batch:
+        """Rows of the candidates that events touched, and one line for each event that is news."""
+        from evolve.web.columns import row
+
+        touched: dict[str, None] = {}
+        feed = []
+        for recorded in fresh:
+            event = recorded.event
+            for commit in _touches(event):
+                touched[commit] = None
+            if line := headline(event):
+                entry: dict[str, Any] = {"kind": event.kind, "time": round(recorded.time, 3), "text": line}
+                about = subject(event).get("candidate")
+                if about in self.place:
+                    entry |= {"number": self.order[self.place[about]].number}
+                feed.append(entry)
+        with_parents = {p: None for c in touched if c in self.place for p in self.state.candidates[c].parents}
+        places = sorted(self.place[c] for c in {**touched, **with_parents} if c in self.place)
+        return {
+            "seen": dict(self.state.seen),
+            "version": self.version,
+            "n": len(self.order),
+            "rows": [row(self, i) for i in places],
+            "feed": feed[-50:],
+            "sent": round(time.time(), 3),
+        }
+
+
+def _touches(event: ev.Event) -> tuple[str, ...]:
+    found = [getattr(event, "candidate", "")]
+    if isinstance(event, ev.Promoted):
+        found.append(event.over)
+    return tuple(commit for commit in found if commit)
+
+
+class Runs:
+    """The runs of one archive, each opened when somebody first looks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.archive = Archive(path)
+        self.reading = threading.RLock()
+        """Held while `archive` (its object store) is read: it is not safe for several threads."""
+        self._live: dict[str, Live] = {}
+        self._opening = threading.Lock()
+
+    def names(self) -> list[str]:
+        with self.reading:
+            return self.archive.runs()
+
+    def get(self, run: str) -> Live:
+        """Raises UsageError for a run there is none of."""
+        with self._opening:
+            if run not in self._live:
+                names = self.names()
+                if run not in names:
+                    raise UsageError(f"no run {run!r}; there are: {', '.join(names) or 'none'}")
+                self._live[run] = Live(self.path, run)
+            return self._live[run]
+
+    def close(self) -> None:
+        for live in self._live.values():
+            live.close()
+        self.archive.close()
