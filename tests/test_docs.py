@@ -58,3 +58,13 @@ def test_no_page_names_a_place_of_one_machine() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"/(?:root|home/\w+|tmp/pytest)\b", text), page.name
+
+
+def test_the_command_line_page_is_current() -> None:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs/make_cli.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs/cli.md").read_text(encoding="utf-8") == module.text(), "run: python docs/make_cli.py"
