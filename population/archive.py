@@ -13,14 +13,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import starmap
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolve.population import events as ev
-from evolve.population import frames, maintenance, place, replay
+from evolve.population import frames, maintenance, objects, place, replay
 from evolve.population import publish as publishing
 from evolve.population.flush import GroupCommit
 from evolve.population.folds import RunState
@@ -39,6 +40,12 @@ SOME_PACKS = 16
 MOST_PACKS = 256
 MAINTAIN_EVERY = 60.0
 """Maintenance starts at `SOME_PACKS` packs if the last began this many seconds ago, at `MOST_PACKS` in any case."""
+
+WALKED = 40_000
+"""Commits of a log whose content is kept between finding them (newest first) and reading them (oldest first)."""
+
+Chain = list[tuple[str, bytes]]
+"""Commits of a log, oldest first: id, and content (empty where it must be read again)."""
 
 MAINTENANCE_GRACE = 3.0
 """Seconds that closing waits for it."""
@@ -168,27 +175,29 @@ class Archive:
         after = after or {}
         return self.merged({log: self.chain(tip, after.get(log, 0))[0] for log, tip in heads.items()})
 
-    def merged(self, chains: Mapping[str, Sequence[str]]) -> Iterator[ev.Recorded]:
+    def merged(self, chains: Mapping[str, Chain]) -> Iterator[ev.Recorded]:
         """Events of several logs' commits (each oldest first), in the one order all readers see."""
-        logs = [map(partial(self.recorded, log=log), chain) for log, chain in chains.items()]
+        logs = [starmap(partial(self._read, log), chain) for log, chain in chains.items()]
         return heapq.merge(*logs, key=attrgetter("clock", "log"))
 
     def read_log(self, log: str, tip: str, after: int) -> list[ev.Recorded]:
         """Events of one log up to commit `tip`, oldest first, without its first `after`."""
-        return [self.recorded(oid, log) for oid in self.chain(tip, after)[0]]
+        return [self._read(log, oid, data) for oid, data in self.chain(tip, after)[0]]
 
-    def chain(self, tip: str, after: int) -> tuple[list[str], str]:
-        """Commits of a log's events from number `after` on, oldest first, and the one before them.
+    def chain(self, tip: str, after: int) -> tuple[Chain, str]:
+        """Commits of a log's events from number `after` on, oldest first, and the id of the one before them.
 
-        That is "" where there is none, or where the log is shorter than `after`.
+        That is "" where there is none, or where the log is shorter than `after`. Parents point backwards, so the walk
+        reads every commit; the content of the last `WALKED` is kept for whoever reads the events next.
         """
         count = ev.position(self.store.message_of(tip)) + 1 - after
         if count < 0:
             return [], ""
         oid, chain = tip, []
-        for _ in range(count):
-            chain.append(oid)
-            oid = self.store.first_parent(oid)
+        for step in range(count):
+            data = self.store.read(oid)
+            chain.append((oid, data if step < WALKED else b""))
+            oid = objects.first_parent(data)
         chain.reverse()
         return chain, oid if after else ""
 
@@ -204,15 +213,18 @@ class Archive:
         replay.save(self, state.run, state)
 
     def recorded(self, oid: str, log: str = "") -> ev.Recorded:
-        """The event of one log commit."""
-        commit = self.store.commit_of(oid)
+        """The event of one log commit, in its place; `log` is not written in it."""
+        return self._read(log, oid, b"")
+
+    def _read(self, log: str, oid: str, data: bytes) -> ev.Recorded:
+        commit = objects.parse_commit(data or self.store.read(oid))
         found = ev.read(commit.message)
         when = found.time or float(commit.time)
         return ev.Recorded(found.event, log, found.position, found.clock, when, oid, tuple(found.artifacts))
 
     def event(self, oid: str) -> ev.Event:
         """The event of one log commit."""
-        return self.recorded(oid).event
+        return ev.read(self.store.message_of(oid)).event
 
     def artifact(self, event: str, name: str) -> bytes | None:
         """Bytes of an artifact of the event whose commit is `event`; None where it has none of that name."""

@@ -271,11 +271,6 @@ class Store:
     def parents_of(self, commit: str) -> tuple[str, ...]:
         return self.commit_of(commit).parents
 
-    def first_parent(self, commit: str) -> str:
-        """The first parent, "" for a root; read without parsing the rest, for long walks."""
-        data = self.raw(commit)[1]
-        return data[53:93].decode("ascii") if data[46:53] == b"parent " else ""
-
     def message_of(self, commit: str) -> str:
         return self.commit_of(commit).message
 

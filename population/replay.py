@@ -10,7 +10,7 @@ from evolve.population.disk import DiskError
 from evolve.population.folds import RunState
 
 if TYPE_CHECKING:
-    from evolve.population.archive import Archive
+    from evolve.population.archive import Archive, Chain
 
 
 def state(archive: Archive, run: str) -> RunState:
@@ -33,7 +33,7 @@ def state(archive: Archive, run: str) -> RunState:
 
 def _newest(
     archive: Archive, run: str, heads: Mapping[str, str]
-) -> tuple[checkpoint.Checkpoint | None, dict[str, list[str]]]:
+) -> tuple[checkpoint.Checkpoint | None, dict[str, Chain]]:
     """A checkpoint from the cache, else from the archive, else none; and the commits of each log's events after it.
 
     One is used only where every log goes through the very commit it was made at.

@@ -124,7 +124,7 @@ def test_commits_are_gits_and_never_younger_than_their_parents(store: Store, bar
         f"{late} {head}|{objects.IDENTITY}|9000000000|subject – ünïcode|Body"
     )
     assert store.parents_of(child) == (late, head) and store.message_of(child).startswith("subject – ünïcode")
-    assert store.first_parent(child) == late and store.first_parent(head) == ""
+    assert objects.first_parent(store.read(child)) == late and objects.first_parent(store.read(head)) == ""
     fsck(bare)
 
 
