@@ -1,0 +1,228 @@
+"""The "kernels" evaluator: a tree's kernel against a problem's reference, as the spine's Evaluator.
+
+Settings (`[evaluate.settings]`): problem (a name of the pack, or of a problem found at `path`), path (a SOL-ExecBench folder,
+parquet file, flashinfer-trace folder or KernelBench module of the user's own), device ("auto", "cuda", "cpu"), clock ("real",
+"work" on the CPU), workloads, hidden, calls, blocks, entry, compat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evolve.evaluators.evaluator import Job, Site, Stage
+from evolve.evaluators.kernels import gpus
+from evolve.tasks.errors import TaskError, UsageError
+from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Failure, FailureKind, Outcome, Sample, bounded
+from evolve.tasks.records import to_json
+from evolve.tasks.verdict import CONFIRM, Status
+
+if TYPE_CHECKING:
+    from evolve.evaluators.kernels.definition import Problem
+    from evolve.evaluators.kernels.evidence import KernelEvidence
+    from evolve.evaluators.kernels.judge import KernelVerdict
+
+VERSION = "kernels/1"
+
+KINDS = {
+    "parse": FailureKind.PARSE, "compile": FailureKind.PARSE, "flags": FailureKind.GATE, "contract": FailureKind.GATE, "hardware": FailureKind.GATE,
+    "library": FailureKind.GATE, "crash": FailureKind.CRASH, "timeout": FailureKind.TIMEOUT, "memory": FailureKind.MEMORY,
+    "timing": FailureKind.METRIC,
+}  # fmt: skip
+"""Kernel failure kinds -> the spine's; what is not here is INCORRECT (value, shape, dtype, count, structure, precision)."""
+
+KNOWN = {"problem": str, "path": str, "device": str, "clock": str, "workloads": int, "hidden": int, "calls": int, "blocks": int, "entry": str, "compat": bool}
+
+
+class KernelEvaluator:
+    """See `evolve.evaluators.evaluator.Evaluator`. Torch is imported at the first measurement, not before."""
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.task = site, site.task
+        self.settings = _settings(site)
+        self.device = self.settings["device"]
+        if self.device == "auto":
+            if not gpus.cards():
+                raise TaskError(gpus.NO_GPU)
+            self.device = "cuda"
+        self._problem: Problem | None = None
+        self._nursery: Any = None
+        self._referee: Any = None
+        self._lease: gpus.Lease | None = None
+        self._workshop: Any = None
+
+    # ---- the protocol --------------------------------------------------------------------------------------------
+
+    def digest(self) -> str:
+        facts = {"version": VERSION, "settings": {k: v for k, v in self.settings.items() if k != "path"}, "problem": self.problem.definition.digest()}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def stages(self) -> Sequence[Stage]:
+        return (Stage("measure", self.task.evaluate.repeats.screen, self.task.evaluate.timeout, self.task.evaluate.gpus),)
+
+    def measure(self, job: Job, progress: Callable[[str], None]) -> Evidence:
+        """Each block measures every tree afresh (new process, new secrets), candidate and champion in ABBA order."""
+        from evolve.evaluators.kernels.judge import judge_kernel
+
+        began, cpu = time.monotonic(), time.process_time()
+        samples: list[Sample] = []
+        checks: list[Check] = []
+        failures: dict[str, Failure] = {}
+        found: dict[str, Any] = {}
+        artifacts: list[Artifact] = []
+        commitments, sandbox = [], ""
+        for block in range(job.first_block, job.first_block + job.blocks):
+            for tree in job.trees if block % 2 == 0 else job.trees[::-1]:
+                if tree in failures or any(c.tree == tree for c in checks):
+                    continue
+                progress(f"{self.problem.name}: block {block}, {tree[:8]}")
+                start = time.monotonic()
+                evidence = self._one(tree, strict=job.stage == CONFIRM)
+                verdict = judge_kernel(evidence, self._rules(job.stage))
+                commitments.append(evidence.commitment)
+                sandbox = evidence.sandbox or sandbox
+                self._keep(tree, block, evidence, verdict, found, artifacts)
+                _sort(tree, block, verdict, time.monotonic() - start, samples, checks, failures)
+        gpu = time.monotonic() - began if self.device == "cuda" else 0.0
+        return Evidence(
+            job.id, job.trees, self.site.task_digest, self.site.evaluator, self.site.machine, job.stage,
+            secret=hashlib.sha256("".join(commitments).encode()).hexdigest() if commitments else "",
+            samples=tuple(samples), failures=failures, checks=tuple(checks), sandbox=sandbox, facts=found,
+            cost=Cost(time.monotonic() - began, time.process_time() - cpu, gpu), artifacts=tuple(artifacts),
+        )  # fmt: skip
+
+    def close(self) -> None:
+        if self._referee is not None:
+            self._referee.close()
+        if self._nursery is not None:
+            self._nursery.close()
+        if self._workshop is not None:
+            self._workshop.close()
+        if self._lease is not None:
+            self._lease.close()
+
+    # ---- parts ---------------------------------------------------------------------------------------------------
+
+    @property
+    def problem(self) -> Problem:
+        if self._problem is None:
+            self._problem = find(self.settings["problem"], self.settings["path"], Path(self.task.root), compat=self.settings["compat"])
+        return self._problem
+
+    @property
+    def referee(self) -> Any:
+        """The clean parent and the referee, started when first needed; a GPU is leased for as long as they live."""
+        if self._referee is None:
+            if self.device == "cuda":
+                self._lease = gpus.take()
+                os.environ["CUDA_VISIBLE_DEVICES"] = self._lease.uuid
+            from evolve.evaluators.kernels.launch import Nursery
+            from evolve.evaluators.kernels.referee import Referee
+
+            scratch = Path(self.site.scratch) / f"kernels-{os.getpid()}"
+            scratch.mkdir(parents=True, exist_ok=True)
+            env = {"TRITON_INTERPRET": "1"} if self.device == "cpu" else {}
+            self._nursery = Nursery(scratch, env)
+            self._referee = Referee(self._nursery, self.device, self.settings["clock"], env)
+        return self._referee
+
+    def _rules(self, stage: str) -> Any:
+        from evolve.evaluators.kernels.checks import Rules
+
+        return Rules(hidden=stage == CONFIRM and self.settings["hidden"] > 0)
+
+    def _one(self, tree: str, *, strict: bool) -> KernelEvidence:
+        from evolve.evaluators.kernels.referee import Plan
+        from evolve.evaluators.kernels.solution import from_files
+
+        chosen = self.settings
+        problem = self.problem
+        if self.device == "cpu" and problem.tiny:
+            problem = replace(problem, workloads=problem.tiny)
+        drawn = chosen["hidden"] if strict and self.device == "cuda" and problem.draw is not None else 0
+        plan = Plan(workloads=chosen["workloads"], hidden=drawn, blocks=chosen["blocks"] * (2 if strict else 1), calls=chosen["calls"],
+                    seconds=min(self.task.evaluate.timeout, 60.0), load=self.task.evaluate.timeout, keep=not strict)  # fmt: skip
+        evidence: KernelEvidence = self.referee.measure(problem, from_files(self._sources(tree), self.entry), plan)
+        return evidence
+
+    @property
+    def entry(self) -> str:
+        return self.settings["entry"] or f"kernels/{self.problem.name}.py::run"
+
+    def _sources(self, tree: str) -> dict[str, str]:
+        """The entry's file and its neighbours that the task lets a candidate edit."""
+        if self._workshop is None:
+            from evolve.evaluators.materialise import Workshop
+
+            self._workshop = Workshop(self.site.archive, Path(self.site.scratch) / f"trees-{os.getpid()}", base=self.site.base, may_edit=self.task.may_edit)
+        folder = self._workshop.folder(tree)
+        file = self.entry.partition("::")[0]
+        sources = {}
+        for path in sorted((folder / file).parent.iterdir() if (folder / file).parent.is_dir() else []):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and not path.is_symlink() and (name == file or self.task.may_edit(name)) and path.suffix in (".py", ".cu", ".cpp", ".cuh", ".h"):
+                sources[name] = path.read_text(encoding="utf-8", errors="replace")
+        if file not in sources:
+            sources[file] = "raise FileNotFoundError('the entry file is missing')\n"
+        return sources
+
+    def _keep(self, tree: str, block: int, evidence: KernelEvidence, verdict: KernelVerdict, found: dict[str, Any], artifacts: list[Artifact]) -> None:
+        from evolve.evaluators.kernels import feedback
+
+        facts = feedback.facts(evidence, verdict)
+        found[f"{tree[:12]}"] = facts
+        text = json.dumps(to_json(evidence), separators=(",", ":"))
+        artifacts.append(bounded(f"kernel-evidence-{tree[:12]}-{block}.json", text, 256 << 10))
+        artifacts.append(bounded(f"feedback-{tree[:12]}-{block}.txt", feedback.sentence(facts), 8 << 10))
+
+
+def find(name: str, path: str, root: Path, *, compat: bool = False) -> Problem:
+    """A problem of the pack, or of the user's own copy at `path`. Raises UsageError naming what there is."""
+    from evolve.evaluators.kernels import formats, pack
+
+    if not path:
+        return pack.get(name)
+    where = Path(path).expanduser()
+    where = where if where.is_absolute() else root / where
+    found = [formats.load_kernelbench(where)] if where.suffix == ".py" else formats.load(where)
+    chosen = [p for p in found if p.name == name] if name else found
+    if len(chosen) != 1:
+        raise UsageError(f"{where} holds {len(found)} problems; name one with settings.problem: {', '.join(p.name for p in found[:8])}")
+    return formats.compat(chosen[0]) if compat else chosen[0]
+
+
+def _settings(site: Site) -> dict[str, Any]:
+    given = dict(site.task.evaluate.settings)
+    for key, value in given.items():
+        if key not in KNOWN:
+            raise TaskError(f"evaluate.settings has no key {key!r} for the kernels evaluator; known: {', '.join(KNOWN)}")
+        if not isinstance(value, KNOWN[key]) or (KNOWN[key] is int and isinstance(value, bool)):
+            raise TaskError(f"evaluate.settings.{key} must be {KNOWN[key].__name__}, not {value!r}")
+    defaults = {"problem": "", "path": "", "device": "auto", "clock": "work", "workloads": 2, "hidden": 1, "calls": 8, "blocks": 2, "entry": "", "compat": False}
+    chosen = {**defaults, **given}
+    if chosen["device"] not in ("auto", "cuda", "cpu"):
+        raise TaskError(f"evaluate.settings.device {chosen['device']!r}; known: auto, cuda, cpu")
+    if not chosen["problem"] and not chosen["path"]:
+        raise TaskError("evaluate.settings.problem names no problem; such as problem = 'rmsnorm' (docs/kernels.md lists the pack)")
+    return chosen
+
+
+def _sort(tree: str, block: int, verdict: KernelVerdict, seconds: float, samples: list[Sample], checks: list[Check], failures: dict[str, Failure]) -> None:
+    """A verdict on one measurement as the spine's evidence."""
+    if verdict.status is Status.SCORED:
+        assert verdict.score is not None
+        us = sum(w.time for w in verdict.workloads) / len(verdict.workloads) * 1e6
+        metrics = {"score": verdict.score, "time_us": us, "speedup": verdict.speedup, "headroom": verdict.headroom}
+        samples.append(Sample(tree, metrics, block, seconds))
+    elif verdict.status is Status.INVALID:
+        kind = KINDS.get(verdict.kind, FailureKind.INCORRECT)
+        failures[tree] = Failure(kind, f"{verdict.reason}"[:2000])
+    else:
+        outcome = Outcome.CHEAT if verdict.status is Status.CHEAT else Outcome.AUDIT
+        checks.append(Check(verdict.kind or "kernel", outcome, verdict.reason[:1000], tree))

@@ -1,0 +1,47 @@
+"""Facts for the next mutation: where the time is against both limits, what the card achieved, what the compiler said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evolve.evaluators.kernels.evidence import KernelEvidence
+from evolve.evaluators.kernels.judge import KernelVerdict
+
+
+def facts(evidence: KernelEvidence, verdict: KernelVerdict) -> dict[str, Any]:
+    """Plain JSON: per workload times in microseconds, share of bandwidth and of FLOP/s at the bound, limiter; compiler's
+    registers and spills where known; the reason of a failure, trimmed."""
+    rows = []
+    for facts_of, row in zip(evidence.workloads, verdict.workloads, strict=False):
+        rows.append(
+            {
+                "workload": facts_of.uuid,
+                "axes": dict(facts_of.axes),
+                "us": round(row.time * 1e6, 3),
+                "interval_us": [round(row.low * 1e6, 3), round(row.high * 1e6, 3)],
+                "baseline_us": round(row.baseline * 1e6, 3),
+                "speed_of_light_us": round(row.bound * 1e6, 3),
+                "share_of_speed_of_light": round(row.bound / row.time, 4),
+                "gb_per_s": round(facts_of.bytes / row.time / 1e9, 1),
+                "tflop_per_s": round(facts_of.flops / row.time / 1e12, 2),
+                "score": row.score,
+                "note": row.note,
+            }
+        )
+    return {"status": verdict.status.value, "reason": verdict.reason[:2000], "workloads": rows, "compiler": dict(evidence.compiler),
+            "label": verdict.label, "notes": [f["what"] for f in evidence.screen if f.get("level") == "note"][:8]}  # fmt: skip
+
+
+def sentence(found: dict[str, Any]) -> str:
+    """The same in a few lines a model reads."""
+    if not found["workloads"]:
+        return f"{found['status']}: {found['reason']}"
+    lines = [f"{found['status']} ({found['label']})" + (f": {found['reason']}" if found["reason"] else "")]
+    for row in found["workloads"]:
+        lines.append(
+            f"{row['axes']}: {row['us']} us against {row['baseline_us']} us baseline and {row['speed_of_light_us']} us speed of light "
+            f"({row['gb_per_s']} GB/s, {row['tflop_per_s']} TFLOP/s)" + (f"; {row['note']}" if row["note"] else "")
+        )
+    for kernel in found["compiler"].get("kernels", []):
+        lines.append(f"kernel {kernel['name']}: {kernel['registers']} registers, {kernel['spills']} spilled, {kernel['shared']} bytes of shared memory")
+    return "\n".join(lines)
