@@ -140,9 +140,7 @@ def _build(path: Path, common: Path | None) -> None:
     usergit.run(path, "symbolic-ref", "HEAD", "refs/heads/none")
     for key, value in _CONFIG:
         usergit.run(path, "config", key, value)
-    usergit.run(
-        path, "hash-object", "-w", "-t", "tree", "--stdin"
-    )  # the empty tree, which every event without files has
+    usergit.run(path, "hash-object", "-w", "-t", "tree", "--stdin")  # the empty tree: an event's without artifacts
     _sync_tree(path)
 
 
@@ -161,8 +159,11 @@ def _sync_tree(path: Path) -> None:
 
 def _may_clone(common: Path) -> bool:
     """A clone by hard links serves: whole history, own objects. Otherwise `import_commit` fetches what is needed."""
-    if (common / "shallow").exists() or (common / "objects" / "info" / "alternates").exists() or is_partial(common):
+    objects = common / "objects"
+    if (common / "shallow").exists() or (objects / "info" / "alternates").exists() or is_partial(common):
         return False
+    if objects.is_symlink() or any(entry.is_symlink() for entry in os.scandir(objects)):
+        return False  # git refuses to clone those by links
     return usergit.run(common, "rev-list", "--all", "--max-count=1").stdout.strip() != ""
 
 

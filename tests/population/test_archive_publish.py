@@ -232,6 +232,15 @@ def test_a_worktree_and_a_clone_with_alternates(repo: Path, tmp_path: Path) -> N
     fsck(shared.path)
 
 
+def test_a_repository_whose_objects_lie_elsewhere(repo: Path, tmp_path: Path) -> None:
+    (repo / ".git/objects").rename(tmp_path / "objects")
+    (repo / ".git/objects").symlink_to(tmp_path / "objects")
+    archive, writer, base = opened(repo)
+    assert archive.store.file(base, "README.md") == b"hello\n"
+    writer.close()
+    fsck(archive.path)
+
+
 def test_a_shallow_clone_and_a_partial_one(repo: Path, tmp_path: Path) -> None:
     (repo / "train.py").write_text("second\n")
     git(repo, "commit", "-qam", "Second")
