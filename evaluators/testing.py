@@ -25,7 +25,19 @@ from evolve.tasks.errors import InfrastructureError
 from evolve.tasks.evidence import Evidence, FailureKind
 from evolve.tasks.task import Limits
 
-PYTHON = "python3"
+EAT = """
+import os, time
+for _ in range(4):
+    if os.fork() == 0:
+        block = bytearray(60 << 20)
+        block[::4096] = b"x" * len(block[::4096])
+        time.sleep(5)
+        os._exit(0)
+for _ in range(4):
+    os.wait()
+def f():
+    return 1
+"""
 
 
 def tree_of(folder: Path, **files: str) -> Path:
@@ -105,8 +117,7 @@ class SandboxContract:
         assert len(outcome.stdout) < 3 * 4096 and outcome.cut > 0 and "bytes cut" in outcome.stdout
 
     def test_memory_of_the_whole_tree_is_limited(self, sandbox: Sandbox, tmp_path: Path) -> None:
-        eat = "import os,time\nfor i in range(4):\n    if os.fork()==0:\n        b=bytearray(60<<20)\n        b[::4096]=b'x'*len(b[::4096])\n        time.sleep(5)\n        os._exit(0)\nfor i in range(4): os.wait()\ndef f(): return 1\n"
-        command = Command((), tree_of(tmp_path / "t", program=eat), wall=10, limits=Limits(memory=128 << 20), frame=1024)
+        command = Command((), tree_of(tmp_path / "t", program=EAT), wall=10, limits=Limits(memory=128 << 20), frame=1024)
         outcome = sandbox.call(command, "program.py:f", ())
         assert outcome.failure is not None and outcome.failure.kind is FailureKind.MEMORY
 
@@ -155,7 +166,8 @@ class ChannelContract:
     receive: Callable[[bytes | None], tuple[Any, bytes]] = staticmethod(unpack)
 
     def test_what_is_sent_arrives(self) -> None:
-        assert self.receive(self.send({"value": [1, 2.5, "x", None, True]}, b"raw")) == ({"value": [1, 2.5, "x", None, True]}, b"raw")
+        header = {"value": [1, 2.5, "x", None, True]}
+        assert self.receive(self.send(header, b"raw")) == (header, b"raw")
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_what_is_not_finite_is_not_sent(self, value: float) -> None:
@@ -241,7 +253,9 @@ class ExecutorContract:
         results = self._within(executor, many())
         assert len(results) == 2 * executor.slots + 1 and all(e.samples for e in results)
 
-    def test_a_killed_job_ends_within_a_second_and_the_slot_serves_on(self, executor: Executor, good: Job, slow: Job | None) -> None:
+    def test_a_killed_job_ends_within_a_second_and_the_slot_serves_on(
+        self, executor: Executor, good: Job, slow: Job | None
+    ) -> None:
         if slow is None:
             pytest.skip("this executor runs jobs in its own process")
 
@@ -273,7 +287,8 @@ class ExecutorContract:
         async def one() -> Evidence:
             return await (await executor.start(job)).result()
 
-        return self._within(executor, one())
+        evidence: Evidence = self._within(executor, one())
+        return evidence
 
     def _within(self, executor: Executor, work: Any) -> Any:
         async def whole() -> Any:

@@ -75,19 +75,30 @@ def _collisions(before: Mapping[str, int], files: Mapping[str, bytes | None]) ->
     gone = {path for path, content in files.items() if content is None}
     stay = [path for path in before if path not in gone]
     everything = {_fold(path): path for path in stay}
-    folders = {_fold(prefix): prefix for path in (*stay, *added) for prefix in _prefixes(path)}
+    folders = {_fold(prefix): prefix for path in stay for prefix in _prefixes(path)}
     for path in added:
-        folded = _fold(path)
-        if folded in everything and everything[folded] != path:
-            return f"collision: {path} and {everything[folded]} differ only in case or Unicode form"
-        everything[folded] = path
-        if folded in folders:
-            return f"collision: {path} is a folder of the tree"
         for prefix in _prefixes(path):
             if _fold(prefix) in everything:
                 return f"collision: {prefix} is a file, so {path} cannot be"
-            if folders[_fold(prefix)] != prefix:
-                return f"collision: {prefix}/ and {folders[_fold(prefix)]}/ differ only in case or Unicode form"
+            known = folders.setdefault(_fold(prefix), prefix)
+            if known != prefix:
+                return f"collision: {prefix}/ and {known}/ differ only in case or Unicode form"
+    for path in added:
+        folded = _fold(path)
+        if everything.setdefault(folded, path) != path:
+            return f"collision: {path} and {everything[folded]} differ only in case or Unicode form"
+        if folded in folders:
+            return f"collision: {path} is a folder of the tree"
+    return _files_among(added)
+
+
+def _files_among(added: list[str]) -> str | None:
+    """An edit that adds both `a` and `a/b`."""
+    names = {_fold(path): path for path in added}
+    for path in added:
+        for prefix in _prefixes(path):
+            if _fold(prefix) in names:
+                return f"collision: {prefix} is a file, so {path} cannot be"
     return None
 
 

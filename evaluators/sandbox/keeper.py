@@ -26,6 +26,10 @@ BUILD_SECONDS = 60.0
 """What building a jail may take before it counts as our failure."""
 
 
+END_SECONDS = 5.0
+"""What killed processes may take to be gone before their staying counts as our failure."""
+
+
 class Watch:
     """Wall clock from the candidate's start, limits of the whole tree, and whether its result is still wanted."""
 
@@ -155,12 +159,20 @@ def _name(which: int) -> str:
 
 def end(request: Request, init: int, group: Group | None) -> str | None:
     """Nothing of the candidate is left when this returns None; else what is."""
+    sweep = "sweep" not in request["opened"]
     jailed = request["rung"] in NAMESPACED and "pids" not in request["opened"]
-    if not jailed and "sweep" not in request["opened"]:
+    if not jailed and sweep:
         _sweep(request)
     _kill(init)
-    _reap()
-    if group is not None and "sweep" not in request["opened"] and not group.kill():
+    if not sweep:
+        os.waitpid(init, 0)
+        return None
+    deadline = time.monotonic() + END_SECONDS
+    while _reap():  # the last process of a namespace is only gone when all others are
+        if time.monotonic() > deadline:
+            return f"processes {descendants(os.getpid())} of the candidate did not end"
+        time.sleep(0.0005)
+    if group is not None and not group.kill():
         return f"processes {sorted(group.processes())} of the candidate did not end"
     return None
 
@@ -177,7 +189,7 @@ def _sweep(request: Request) -> None:
             _kill(pid)
         if not pids:
             break
-        _reap(block=False)
+        _reap()
         time.sleep(0.001)
 
 
@@ -188,14 +200,15 @@ def _kill(pid: int, which: int = signal.SIGKILL) -> None:
         pass
 
 
-def _reap(block: bool = True) -> None:
+def _reap() -> bool:
+    """Take every child that has ended; whether any is left."""
     while True:
         try:
-            pid, _ = os.waitpid(-1, 0 if block else os.WNOHANG)
+            pid, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return
+            return False
         if pid == 0:
-            return
+            return True
 
 
 def descendants(root: int) -> list[int]:

@@ -40,6 +40,10 @@ def main() -> None:
     for module in configuration["preload"]:
         __import__(module)
     base = jail.prepare(configuration) if configuration["rung"] in NAMESPACED else ""
+    if configuration["rung"] not in ("bare", "bubblewrap"):
+        filters.program(policy({**configuration, "network": False}))  # made once, for every candidate to inherit
+        if os.getuid() == 0 and "capabilities" not in configuration["opened"]:
+            system.drop_bounding_set()
     control.send(json.dumps({"ready": True}).encode())
     while True:
         data, fds, _, _ = socket.recv_fds(control, 1 << 22, 8)
@@ -187,8 +191,6 @@ def _argv(request: Request) -> tuple[list[str], tuple[int, ...]]:
 def _drop(request: Request) -> None:
     uid, opened, rung = request["uid"], request["opened"], request["rung"]
     if os.getuid() == 0:
-        if "capabilities" not in opened and rung not in ("bare", "bubblewrap"):
-            system.drop_bounding_set()
         if uid != 0 and "uid" not in opened and rung != "bubblewrap":
             os.setgroups([])
             os.setresgid(uid, uid, uid)

@@ -289,7 +289,7 @@ def _outcome(report: dict[str, Any], out: Sink, err: Sink, frame: Sink | None, e
     stderr, cut_err = err.text()
     failure = None
     if exchange.flooded:
-        failure = Failure(FailureKind.OUTPUT, f"wrote more than {FLOOD * max(out.cap, 1024) >> 20} MiB of output")
+        failure = Failure(FailureKind.OUTPUT, f"wrote more than {FLOOD * max(out.cap, 1024) >> 10} KiB of output")
     elif "kind" in report:
         failure = Failure(FailureKind(report["kind"]), report["message"])
     elif report["code"]:

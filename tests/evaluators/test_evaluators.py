@@ -93,7 +93,9 @@ class TestCommand(EvaluatorContract):
         got = self.measured(evaluator, tree, text)
         assert isinstance(got, tuple) and got[0] is kind and re.search(says, got[1]), got
 
-    def test_protected_files_come_from_the_base(self, evaluator: CommandEvaluator, tree: MakeTree, site: Callable[..., Site]) -> None:
+    def test_protected_files_come_from_the_base(
+        self, evaluator: CommandEvaluator, tree: MakeTree, site: Callable[..., Site]
+    ) -> None:
         base = tree(**{"program.py": "import helper\nprint('loss:', helper.LOSS)", "helper.py": "LOSS = 5"})
         cheat = tree(**{"program.py": "import helper\nprint('loss:', helper.LOSS)", "helper.py": "LOSS = 0", "new.py": "x"})
         other = CommandEvaluator(site(COMMAND, base))
@@ -208,8 +210,12 @@ class TestScript(EvaluatorContract):
 
 class TestSetup:
     def test_setup_lies_under_every_tree_and_runs_once(self, site: Callable[..., Site], tree: MakeTree) -> None:
-        toml = COMMAND + "[environment]\nsetup = \"mkdir built; echo 7 > built/value; date +%N >> built/count; pwd > built/where\"\n"
-        program = "import os\nprint(open('built/where').read().strip() == os.getcwd())\nprint('loss:', open('built/value').read())\nopen('built/value','w').write('0')"
+        setup = "mkdir built; echo 7 > built/value; date +%N >> built/count; pwd > built/where"
+        toml = COMMAND + f'[environment]\nsetup = "{setup}"\n'
+        program = (
+            "import os\nprint(open('built/where').read().strip() == os.getcwd())\n"
+            "print('loss:', open('built/value').read())\nopen('built/value','w').write('0')"
+        )
         base = tree(**{"program.py": program})
         for _ in range(2):
             made = CommandEvaluator(site(toml, base))

@@ -16,7 +16,6 @@ from evolve.evaluators.sandbox.local import LABELS, LocalSandbox
 from evolve.evaluators.testing import SandboxContract
 from evolve.tasks.errors import SandboxError
 
-
 probe_rung = functools.cache(ladder.test_rung)
 
 
