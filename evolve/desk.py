@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from evolve.errors import BudgetSpent
@@ -19,14 +20,33 @@ REQUEST_CAP = 1 << 20
 """Bytes of a request or an answer kept in the archive."""
 
 
-class Books(Protocol):
+class Logs(Protocol):
+    """Events of an archive with what is kept beside them."""
+
+    def event(self, oid: str) -> ev.Event: ...
+    def artifact(self, oid: str, name: str) -> bytes | None: ...
+    def artifacts(self, oid: str) -> tuple[str, ...]: ...
+
+
+class Books(Logs, Protocol):
     """What the desk needs of the archive beyond the search."""
 
     def file(self, tree: str, path: str) -> bytes | None: ...
     def merge_base(self, ours: str, theirs: str) -> str | None: ...
     def merge(self, base: str, ours: str, theirs: str) -> str | None: ...
-    def artifact(self, oid: str, name: str) -> bytes | None: ...
-    def event(self, oid: str) -> ev.Event: ...
+
+
+def with_logs(books: Logs, oid: str) -> Evidence | None:
+    """The evidence of a measured event with its logs, which the archive keeps beside it."""
+    event = books.event(oid)
+    if not isinstance(event, ev.Measured):
+        return None
+    logs = []
+    for name in books.artifacts(oid):
+        data = books.artifact(oid, name)
+        if data is not None:
+            logs.append(Artifact(name, data.decode("utf-8", "replace")))
+    return replace(event.evidence, artifacts=tuple(logs))
 
 
 class RunDesk:
@@ -47,7 +67,8 @@ class RunDesk:
         return self.search.state.candidates[commit]
 
     def evidence(self, commit: str) -> tuple[Evidence, ...]:
-        return tuple(self.search.evidence(commit))
+        oids = self.search.state.lineage.measured.get(commit, ())
+        return tuple(found for oid in oids if (found := with_logs(self.books, oid)) is not None)
 
     def children(self, commit: str) -> tuple[Candidate, ...]:
         lineage = self.search.state.lineage

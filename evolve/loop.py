@@ -75,7 +75,7 @@ async def evolve(search: Search, work: Pipeline, watch: Watcher) -> None:
         async for done in work:  # whichever finishes first
             match done:
                 case ProposalSlotFree(mutator):
-                    if search.wants_more():
+                    if search.wants_more(mutator):
                         work.propose(search.ask(mutator))
                 case Answered(brief, proposal):
                     if job := search.accept(brief, proposal):  # a commit and its first stage; or a recorded refusal

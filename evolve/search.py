@@ -14,6 +14,7 @@ from typing import Protocol
 
 from evolve.evaluators.evaluator import Job, Stage
 from evolve.gate import Gatekeeper
+from evolve.mutators.outside import OUTSIDE
 from evolve.population import events as ev
 from evolve.population.brief import Brief, Proposal
 from evolve.population.candidate import Candidate
@@ -118,8 +119,11 @@ class Search:
 
     # ---- whether to go on ----------------------------------------------------------------------------------------
 
-    def wants_more(self) -> bool:
-        """Whether another brief fits: not paused or stopping, and every budget allows it with what is under way."""
+    def wants_more(self, mutator: str = "") -> bool:
+        """Whether another brief fits: not paused or stopping, and every budget allows it with what is under way. One
+        for outside also needs somebody there who wants it."""
+        if mutator == OUTSIDE and not self.state.pending.wanted:
+            return False
         if self.state.ledger.state != "running" or self.stop_reason:
             return False
         if self.state.pending.refused_in_a_row >= MOST_REFUSALS:
@@ -154,9 +158,11 @@ class Search:
         """The next order for `mutator`, on record before it is returned."""
         number = self.state.pending.next_brief
         rng = stream(self.seed, "ask", number)
-        ground = self._next_task(rng)
+        wanted = next(iter(self.state.pending.wanted.values()), None) if mutator == OUTSIDE else None
+        ground = self.grounds[wanted.task] if wanted and wanted.task in self.grounds else self._next_task(rng)
         population = self.population(ground.task.name)
-        choice = self.selector.choose(population, self.operators[mutator], rng)
+        operators = (wanted.operator,) if wanted and wanted.operator else self.operators[mutator]
+        choice = self.selector.choose(population, operators, rng)
         brief = Brief(
             number=number,
             task=ground.task.name,
@@ -168,7 +174,7 @@ class Search:
             inspirations=choice.inspirations,
             directives=self.state.memory.words_for(ground.task.name),
             saw=dict(self.state.seen),
-            hint=choice.hint,
+            hint={**choice.hint, "request": wanted.request} if wanted else choice.hint,
         )
         self.append(ev.Asked(brief))
         return brief

@@ -21,9 +21,11 @@ from evolve.errors import EvolveError
 from evolve.evaluators.evaluator import Executor, Job
 from evolve.loop import Done, Measured, Pipeline, Slots, Tick, evolve
 from evolve.mutators import Mutator
+from evolve.mutators.outside import OUTSIDE, Outside
 from evolve.opening import Opened
 from evolve.population import events as ev
 from evolve.population import selection
+from evolve.population.brief import Brief
 from evolve.population.candidate import Candidate
 from evolve.population.selection import Selector
 from evolve.search import Search
@@ -68,6 +70,7 @@ class Session:
         self.opened, self.executor, self.progress = opened, executor, progress
         settings = opened.settings
         self.mutators = dict(mutators or {m.name: m for m in mutator_registry.load(settings.mutators)})
+        self.mutators.setdefault(OUTSIDE, Outside())
         self.selector = selector or selection.load(settings.selector)
         self.state, self.writer, self.store = opened.state, opened.writer, opened.archive.store
         self.search = Search(
@@ -136,7 +139,7 @@ class Session:
     async def _search(self) -> None:
         pipeline = Pipeline(
             self.mutators,
-            lambda brief: RunDesk(self.search, self._books(), brief, self.writer.durable),
+            self.desk,
             self.executor,
             Slots(self.opened.settings.workers, self.opened.settings.proposals),
             start=self._start,
@@ -154,6 +157,10 @@ class Session:
             for task in controls:
                 task.cancel()
             await asyncio.gather(*controls, return_exceptions=True)
+
+    def desk(self, brief: Brief) -> RunDesk:
+        """What a mutator works from for one brief."""
+        return RunDesk(self.search, self._books(), brief, self.writer.durable)
 
     def _start(self, job: Job) -> None:
         self.search.start(job)
@@ -308,3 +315,6 @@ class _Books:
 
     def event(self, oid: str) -> ev.Event:
         return self._archive.recorded(oid).event
+
+    def artifacts(self, oid: str) -> tuple[str, ...]:
+        return self._archive.recorded(oid).artifacts

@@ -44,6 +44,13 @@ def build(brief: Brief, desk: Desk, *, tool: bool = False) -> tuple[Prompt, str]
     return Prompt(stable, (Turn("user", turn),), wants_tool), "" if brief.operator == "tactic" else form
 
 
+def described(brief: Brief, desk: Desk) -> str:
+    """A brief in words, for whoever edits files in place: no edit format is asked for."""
+    files = desk.files(brief.parents[0])
+    parts = (task_text(desk.task, desk, brief.parents[0]), *_parts(brief, desk, files), _order(brief, desk, ""))
+    return "\n\n".join(part for part in parts if part)
+
+
 def edit_format(files: Mapping[str, bytes], tool: bool) -> str:
     if tool:
         return "tool"
@@ -233,7 +240,7 @@ def _order(brief: Brief, desk: Desk, form: str) -> str:
         text = render("simplify")
     else:
         text = render("improve")
-    if name == "tactic":
+    if name == "tactic" or not form:
         return text
     return f'{text}\n\nAnswer in format "{form}".'
 
