@@ -168,7 +168,7 @@ def end(request: Request, init: int, group: Group | None) -> str | None:
         os.waitpid(init, 0)
         return None
     deadline = time.monotonic() + END_SECONDS
-    while _reap():  # the last process of a namespace is only gone when all others are
+    while reap():  # the last process of a namespace is only gone when all others are
         if time.monotonic() > deadline:
             return f"processes {descendants(os.getpid())} of the candidate did not end"
         time.sleep(0.0005)
@@ -189,7 +189,7 @@ def _sweep(request: Request) -> None:
             _kill(pid)
         if not pids:
             break
-        _reap()
+        reap()
         time.sleep(0.001)
 
 
@@ -200,7 +200,7 @@ def _kill(pid: int, which: int = signal.SIGKILL) -> None:
         pass
 
 
-def _reap() -> bool:
+def reap() -> bool:
     """Take every child that has ended; whether any is left."""
     while True:
         try:

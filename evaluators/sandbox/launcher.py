@@ -58,6 +58,7 @@ def main() -> None:
         for fd in fds:
             os.close(fd)
         _, status = os.waitpid(child, 0)
+        keeper.reap()  # orphans of a keeper that was itself killed end up here
         if status != 0:
             control.send(json.dumps({"error": f"the keeper ended with status {status}"}).encode())
 

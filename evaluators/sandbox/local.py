@@ -107,6 +107,9 @@ class LocalSandbox:
         if self._group is not None and not self._group.kill(5.0):
             raise SandboxError(f"processes {sorted(self._group.processes())} of an earlier run do not end")
         system.send_kill_to_all_of(uid)
+        for left in Path(tempfile.gettempdir()).glob(f"evolve-{uid}-*"):
+            if left.is_dir() and not left.is_symlink() and left.stat().st_uid == uid:
+                shutil.rmtree(left, ignore_errors=True)
 
     # ---- the launcher --------------------------------------------------------------------------------------------
 
@@ -251,20 +254,28 @@ class LocalSandbox:
         with a copy of the tree, a home and a tmp, removed afterwards."""
         if self.rung in NAMESPACED and "mounts" not in self.opened:
             return str(Path(command.tree).absolute()), ""
-        self.scratch.mkdir(parents=True, exist_ok=True)
-        own = tempfile.mkdtemp(prefix="own-", dir=self.scratch.absolute())
+        own = tempfile.mkdtemp(prefix=self._prefix, dir=self._parent())
         for name in ("tree", "home", "tmp"):
             os.mkdir(f"{own}/{name}")
         if command.lower:
             shutil.copytree(command.lower, f"{own}/tree", symlinks=True, dirs_exist_ok=True)
         _copy_over(str(command.tree), f"{own}/tree")
         if self.uid != os.getuid():
-            for folder in (own, *(str(p) for p in Path(own).parents if p.is_relative_to(self.scratch.absolute()))):
-                os.chmod(folder, 0o711)
             for folder, folders, names in os.walk(own):
                 for path in (folder, *(os.path.join(folder, name) for name in (*folders, *names))):
                     os.chown(path, self.uid, self.uid, follow_symlinks=False)
         return f"{own}/tree", own
+
+    @property
+    def _prefix(self) -> str:
+        return f"evolve-{self.uid}-"
+
+    def _parent(self) -> str:
+        """Where a candidate's folder goes: another user must have a path to it, which our own scratch may not give."""
+        if self.uid != os.getuid():
+            return tempfile.gettempdir()
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        return str(self.scratch.absolute())
 
     def _clean(self, own: str) -> None:
         if own:

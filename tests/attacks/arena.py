@@ -1,8 +1,8 @@
 """The outer, disposable jail in which attacks are run, with one wall open or none.
 
-Started as root by the tests; the last argument "plain" makes it go on as a plain user. Everything below happens in new mount, pid, network, IPC and UTS namespaces on an overlay
-of the machine's own root whose upper layer is thrown away. Requests are JSON lines on stdin: {"attack", "rung", "open"};
-answers on stdout: {"worked": bool, "detail": text}.
+Started as root by the tests; the last argument "plain" makes it go on as a plain user. Everything below happens in new
+mount, pid, network, IPC and UTS namespaces on an overlay of the machine's own root whose upper layer is thrown away.
+Requests are JSON lines on stdin: {"attack", "rung", "open"}; answers on stdout: {"worked": bool, "detail": text}.
 """
 
 from __future__ import annotations

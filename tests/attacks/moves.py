@@ -1,3 +1,4 @@
+# ruff: noqa: SIM115 - a hostile candidate closes nothing behind it
 """What a hostile candidate does: one function a move. Runs in the sandbox as `attack.py`; standard library only.
 
 A move never says whether it worked: that is looked at from outside (scene.py). What a move returns counts only where it

@@ -267,7 +267,8 @@ class Watch:
             if pid in ours:
                 continue
             with contextlib.suppress(OSError, ValueError, IndexError):
-                status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+                status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
                 mine = status["Name"] == self.scene.mark or status["Uid"].split()[0] == str(self.scene.uid)
                 if status["Name"] == self.scene.mark:
                     self.root_seen |= status["Uid"].split()[0] == "0"

@@ -73,7 +73,8 @@ FORGERIES: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
     ),
     "rewrite the grader's main": (
         naive.by_import,
-        {"program.py": "import sys\nsys.modules['__main__'].math = type('m', (), {'fabs': staticmethod(lambda x: 0.0)})\n" + WRONG},
+        {"program.py": "import sys\nclass math:\n    fabs = staticmethod(lambda x: 0.0)\n"
+                       "sys.modules['__main__'].math = math\n" + WRONG},
     ),
     "trace the grader's frame": (
         naive.by_import,

@@ -13,7 +13,9 @@ from evolve.tasks.policy import check_edit
 from evolve.tasks.task import Task
 from tests.evaluators.conftest import MakeTree
 
-TASK = Task.parse('[task]\nname = "t"\neditable = ["**"]\n[evaluate]\ncommand = "true"\nmetrics = [{name = "m", pattern = "(1)"}]\n')
+TASK = Task.parse(
+    '[task]\nname = "t"\neditable = ["**"]\n[evaluate]\ncommand = "true"\nmetrics = [{name = "m", pattern = "(1)"}]\n'
+)
 NARROW = Task.parse(TASK.source.replace('"**"', '"src/*.py"'))
 
 
