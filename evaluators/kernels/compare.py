@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,9 @@ class OutputFacts:
 def reference(problem: Problem) -> Any:
     """The compiled `run` of a problem's reference. Runs trusted code only: a problem's, never a candidate's."""
     scope: dict[str, Any] = {"__name__": f"reference_of_{problem.name}"}
-    exec(compile(problem.definition.reference, f"<reference of {problem.name}>", "exec"), scope)
+    text, file = problem.definition.reference, f"<reference of {problem.name}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(True), file)  # a Triton reference reads its own source
+    exec(compile(text, file, "exec"), scope)
     return scope["run"]
 
 

@@ -75,7 +75,7 @@ def attention_alibi(q, k, v, slopes):
 
 @problem("attention", inputs={"grad": "bfloat16 batch,heads,seq,dim randn", "q": Q, "k": K, "v": V},
          outputs={"grad_q": "bfloat16 batch,heads,seq,dim", "grad_k": "bfloat16 batch,heads,seq,dim", "grad_v": "bfloat16 batch,heads,seq,dim"},
-         dev=DEV, draw=DRAW, tiny=TINY, flops=lambda a: 2.5 * causal(a), math="bfloat16", tolerance={"rms_atol": 6e-2})  # fmt: skip
+         dev=DEV, draw=DRAW, tiny=TINY, flops=lambda a: 2.5 * causal(a), math="bfloat16", tolerance={"rms_atol": 0.15})  # fmt: skip
 def attention_backward(grad, q, k, v):
     """Gradients of causal attention with respect to q, k and v (the forward is recomputed)."""
     acc = torch.promote_types(q.dtype, torch.float32)

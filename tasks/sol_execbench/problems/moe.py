@@ -58,7 +58,7 @@ def grouped_make(sizes, generator, device, rand):
          dev={"slots": [64, 512, 2048, 4096, 1024, 999], "hidden": [1024, 1024, 1024, 1024, 2048, 768], "inner": [512, 512, 512, 512, 768, 384],
               "experts": [8, 8, 16, 32, 16, 8]},
          draw={"slots": (8, 4096, 1), "hidden": (64, 1024, 8), "inner": (64, 768, 8), "experts": [4, 8, 16]},
-         tiny={"slots": [12, 21], "hidden": [16, 24], "inner": [16, 8], "experts": [3, 4]}, math="bfloat16", tolerance={"rms_atol": 2e-2},
+         tiny={"slots": [12, 21], "hidden": [16, 24], "inner": [16, 8], "experts": [3, 4]}, math="bfloat16", tolerance={"rms_atol": 5e-2},
          bytes_moved=lambda a: 2.0 * (2 * a["slots"] + 3 * a["inner"]) * a["hidden"],  # one expert at least has rows
          flops=lambda a: 6.0 * a["slots"] * a["hidden"] * a["inner"])  # fmt: skip
 def moe_grouped_ffn(x, gate_up, down, offsets):
