@@ -41,6 +41,7 @@ class Watch:
         self.peak = 0
         self.cpu = 0.0
         self.start = group.usage() if group else None
+        self.launcher = os.getppid()
 
     def run(self) -> Request:
         """How the candidate ended: {"code", "signal", "kind", "message", "wall", "cpu", "peak"} or {"error"}."""
@@ -64,6 +65,8 @@ class Watch:
                 if not chunk:
                     return self._ended()
                 continue
+            if os.getppid() != self.launcher:
+                return {"error": "the launcher went away"}
             if time.monotonic() >= deadline:
                 if self.began is None:
                     return {"error": f"the jail was not built within {BUILD_SECONDS:.0f} s"}
