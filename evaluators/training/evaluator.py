@@ -123,7 +123,7 @@ class TrainingEvaluator:
 
     def _screen(self, tree: str) -> Failure | None:
         files = self.engine.files(tree)
-        if failure := screen.refuse(files):
+        if failure := screen.refuse(files) or screen.reaches(files):
             return failure
         if tree != self.site.base and (earlier := self._same_but_for_randomness(tree, files)):
             text = f"it differs from {earlier[:12]} only in what feeds randomness; seeds are the evaluator's"

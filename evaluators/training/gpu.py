@@ -36,7 +36,7 @@ def _device(index: int) -> Any:
 
 
 def reading(index: int = 0) -> dict[str, float]:
-    """{"used_mib", "sm_mhz", "power_limit_w", "temperature_c", "throttle"} of one card; empty without a driver.
+    """{"used_mib", "sm_mhz", "power_limit_w", "power_w", "temperature_c", "throttle"} of one card; empty without a driver.
 
     throttle: the driver's bit mask of why clocks are held down (0: they are not).
     """
@@ -51,6 +51,8 @@ def reading(index: int = 0) -> dict[str, float]:
         out["sm_mhz"] = float(number.value)
     if library.nvmlDeviceGetEnforcedPowerLimit(device, ctypes.byref(number)) == 0:
         out["power_limit_w"] = number.value / 1000
+    if library.nvmlDeviceGetPowerUsage(device, ctypes.byref(number)) == 0:
+        out["power_w"] = number.value / 1000
     if library.nvmlDeviceGetTemperature(device, _TEMPERATURE_GPU, ctypes.byref(number)) == 0:
         out["temperature_c"] = float(number.value)
     if library.nvmlDeviceGetCurrentClocksThrottleReasons(device, ctypes.byref(wide)) == 0:
@@ -64,6 +66,8 @@ class Watch:
     def __init__(self, gpus: int) -> None:
         self.gpus = gpus
         self._first = reading() if gpus else {}
+        self._energy = energy() if gpus else None
+        self.untimed: float | None = None
         self._last = 0.0
         self._readings: list[dict[str, float]] = []
 
@@ -72,6 +76,12 @@ class Watch:
         if self._first and now - self._last >= EVERY:
             self._last = now
             self._readings.append(reading())
+
+    def mark(self) -> None:
+        """The clock starts: what the card used until now was used untimed."""
+        now = energy() if self.gpus else None
+        if now is not None and self._energy is not None:
+            self.untimed = now - self._energy
 
     def summary(self) -> Mapping[str, float]:
         """Median clock, highest memory beyond the start, power limit, highest temperature, all throttle reasons."""
@@ -90,4 +100,27 @@ class Watch:
         for r in self._readings:
             reasons |= int(r.get("throttle", 0))
         out["throttle"] = float(reasons)
+        if self.untimed is not None:
+            out["untimed_j"] = self.untimed
+            out["idle_w"] = self._first.get("power_w", 0.0)
         return out
+
+
+def energy(index: int = 0) -> float | None:
+    """Joules a card used since its driver was loaded; None where it does not say."""
+    library, device, wide = _library(), _device(index), ctypes.c_ulonglong()
+    if library is None or device is None:
+        return None
+    if library.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(wide)) != 0:
+        return None
+    return wide.value / 1000
+
+
+def untimed_work(gpu: Mapping[str, float], ready: float) -> float | None:
+    """Seconds at full power that the card worked before the clock started, beyond idling; None where nothing is known.
+
+    gpu: a summary. ready: seconds before the clock started. Compiling needs the CPU; training before the start shows.
+    """
+    if "untimed_j" not in gpu or not gpu.get("power_limit_w"):
+        return None
+    return (gpu["untimed_j"] - gpu["idle_w"] * ready) / gpu["power_limit_w"]

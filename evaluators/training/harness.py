@@ -14,6 +14,7 @@ is served; budget.progress() in 0..1; budget.done(); budget.log(loss) for the li
 from __future__ import annotations
 
 import itertools
+import math
 import mmap
 import os
 import socket
@@ -108,6 +109,8 @@ class Budget:
 
     def log(self, loss: float) -> None:
         """A training loss for the live curve (nats a token). It can end a hopeless run early and nothing else."""
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the training loss became {loss}")
         if len(self.pending) < 200:
             self.pending.append(float(loss))
 
@@ -158,12 +161,14 @@ def _rank(line: Line, ring: mmap.mmap, state: mmap.mmap, spec: Mapping[str, Any]
     reserve = 0.0
     if spec["rehearse"]:
         feed, budget = _rehearsal(config, planned)
+        before = {id(tensor) for tensor in _parameters()}
         model = program(feed, budget)
         began = time.monotonic()
         if config["rank"] == 0:
             _write(model, state)
         reserve = 2 * (time.monotonic() - began) + MARGIN
         del model, feed, budget
+        _forget(before)
         _collect(config["device"])
     line.send({"ready": planned})
     line.receive()
@@ -213,6 +218,25 @@ def _seed(seed: int) -> None:
     random.seed(seed)
     numpy.random.seed(seed & 0xFFFFFFFF)
     torch.manual_seed(seed)
+
+
+def _parameters() -> list[Any]:
+    """Every trainable tensor alive in this process."""
+    import gc
+
+    import torch
+
+    return [item for item in gc.get_objects() if isinstance(item, torch.Tensor) and item.requires_grad and item.is_leaf]
+
+
+def _forget(before: set[int]) -> None:
+    """What the rehearsal made may not be trained on: parameters still held by the program become NaN."""
+    import torch
+
+    with torch.no_grad():
+        for tensor in _parameters():
+            if id(tensor) not in before:
+                tensor.fill_(math.nan)
 
 
 def _collect(device: str) -> None:

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evolve.evaluators.sandbox import Mount, Outcome
+from evolve.evaluators.sandbox import Mount
+from evolve.evaluators.sandbox import Outcome as Ended
 from evolve.evaluators.sandbox.local import LocalSandbox
 from evolve.evaluators.training import scoring, supervisor
 from evolve.evaluators.training.data import Dataset
+from evolve.evaluators.training.gpu import untimed_work
 from evolve.evaluators.training.supervisor import Program
 from evolve.evaluators.training.tracks import Track
-from evolve.tasks.evidence import Check, Failure
+from evolve.tasks.evidence import Check, Failure, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Sampled:
     curve: Sequence[tuple[float, float]] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     gpu: Mapping[str, float] = field(default_factory=dict)
-    outcome: Outcome | None = None
+    outcome: Ended | None = None
 
 
 def sample(
@@ -55,13 +57,24 @@ def sample(
         run.state.close()
     facts |= {"scoring": round(score.seconds, 3), "first_loss": _plain(score.first_loss), "parameters": score.parameters,
               "differences": score.differences, "state": size}  # fmt: skip
+    checks = [*score.checks, *_untimed(run)]
     peak = run.gpu.get("peak_vram_mb", (run.outcome.peak if run.outcome else 0) / (1 << 20))
     names = ("val_bpb", "holdout_bpb") if track.metric == "bpb" else ("val_loss", "holdout_loss")
     metrics = {names[0]: score.validation, names[1]: score.holdout, "seconds": run.seconds, "tokens_m": run.tokens / 1e6,
                "state_mb": size / (1 << 20), "peak_mb": peak}  # fmt: skip
-    return Sampled(
-        score.failure, metrics, score.checks, run.seconds, cpu + score.cpu, run.curve, facts, run.gpu, run.outcome
-    )
+    return Sampled(score.failure, metrics, checks, run.seconds, cpu + score.cpu, run.curve, facts, run.gpu, run.outcome)
+
+
+UNTIMED_SECONDS = 6.0
+"""Work at full power that a rehearsal may cause before the clock starts."""
+
+
+def _untimed(run: supervisor.Training) -> list[Check]:
+    work = untimed_work(run.gpu, run.ready)
+    if work is None:
+        return []
+    detail = f"before the clock started the card worked {work:.1f} s at full power; {UNTIMED_SECONDS:g} are allowed"
+    return [Check("untimed-work", Outcome.AUDIT if work > UNTIMED_SECONDS else Outcome.PASSED, detail)]
 
 
 def _plain(value: float) -> float | None:

@@ -200,7 +200,8 @@ def _first_visit(
     worker.load()
     nats = np.zeros(len(every))
     kept: dict[int, _Said] = {}
-    spoken = data.token_bytes[every[:, 1:]] > 0
+    counts = data.token_bytes if track.metric == "bpb" else np.ones_like(data.token_bytes)
+    spoken = counts[every[:, 1:]] > 0
     for at in range(0, len(order), track.scoring):
         batch = order[at : at + track.scoring]
         for row, said in zip(batch, worker.score(every[batch]), strict=True):
@@ -209,7 +210,7 @@ def _first_visit(
                 kept[row] = said
     count = len(data.validation)
     for name, part in (("validation", slice(0, count)), ("holdout", slice(count, None))):
-        amount = int(data.token_bytes[every[part][:, 1:]].sum())  # raw bytes, or tokens where each counts 1
+        amount = int(counts[every[part][:, 1:]].sum())  # bytes of raw text, or tokens
         scale = math.log(2) if track.metric == "bpb" else 1.0
         if amount <= 0:
             raise InfrastructureError(f"the {name} rows of track {track.id} hold no text; pack its data again")

@@ -109,6 +109,64 @@ def _blob(tree: ast.AST, literals: list[object]) -> str:
     return ""
 
 
+# ---- what a source may reach for --------------------------------------------------------------------------------------
+
+IMPORTS = {
+    "__future__", "abc", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum", "functools", "gc",
+    "heapq", "itertools", "math", "numbers", "numpy", "operator", "os", "queue", "random", "statistics", "string",
+    "threading", "time", "torch", "triton", "types", "typing", "warnings",
+}  # fmt: skip
+"""Modules a program may import: none that reads files, starts processes or looks into others."""
+
+_NAMES = {"open", "exec", "eval", "compile", "__import__", "__builtins__", "input", "breakpoint", "globals", "vars"}
+_ATTRIBUTES = {"__doc__", "__globals__", "__builtins__", "__loader__", "__spec__", "__subclasses__", "__code__", "f_globals",
+               "cpp_extension", "fromfile", "from_file", "memmap", "genfromtxt", "loadtxt", "hub", "load_library",
+               "load_inline", "open_code", "modules", "package"}  # fmt: skip
+
+
+def reaches(files: Mapping[str, bytes]) -> Failure | None:
+    """The first thing a source reaches for that training has no use for; None where there is none.
+
+    English text lies about on every machine (this Python's own documentation for one), and a program that learnt from
+    it would not have learnt from what it was served. A screen is no wall: what it misses still finds a jail without the
+    corpus, the validation and earlier runs, and on a GPU its untimed work shows in the card's energy.
+    """
+    for path, data in sorted(files.items()):
+        if not path.endswith(".py"):
+            continue
+        local = {other.removesuffix(".py").replace("/", ".") for other in files}
+        for node in ast.walk(ast.parse(data)):
+            if what := _reach(node, local):
+                line = getattr(node, "lineno", 0)
+                text = f"{path}:{line}: {what} is not for a training program, which learns from the feed alone"
+                return Failure(FailureKind.GATE, text)
+    return None
+
+
+def _reach(node: ast.AST, local: set[str]) -> str:
+    if isinstance(node, ast.Import):
+        return next((f"import {a.name}" for a in node.names if a.name.split(".")[0] not in IMPORTS | local), "")
+    if isinstance(node, ast.ImportFrom):
+        root = (node.module or "").split(".")[0]
+        if not node.level and root not in IMPORTS | local:
+            return f"import from {node.module}"
+        if root == "os" and any(alias.name != "environ" for alias in node.names):
+            return "import from os of more than environ"
+        return next((f"import of {a.name}" for a in node.names if a.name in _ATTRIBUTES | _NAMES), "")
+    if isinstance(node, ast.Name) and node.id in _NAMES:
+        return node.id
+    if isinstance(node, ast.Attribute):
+        if isinstance(node.value, ast.Name) and node.value.id == "os" and node.attr != "environ":
+            return f"os.{node.attr}"
+        if node.attr in _ATTRIBUTES or (node.attr == "load" and isinstance(node.value, ast.Name)):
+            return f".{node.attr}"
+    if isinstance(node, ast.Call) and _last(node.func) == "getattr" and len(node.args) > 1:
+        name = node.args[1]
+        hidden = not isinstance(name, ast.Constant) or str(name.value).startswith("__")
+        return "getattr of a name that is not written out" if hidden else ""
+    return ""
+
+
 # ---- changes that only touch randomness ------------------------------------------------------------------------------
 
 

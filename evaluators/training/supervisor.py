@@ -131,7 +131,7 @@ def end(session: Session) -> Outcome:
 
 def train(
     sandbox: LocalSandbox, program: Program, track: Track, data: Dataset, seed: int, *, hidden: tuple[Mount, ...] = (),
-    stop: Stop | None = None, keep: Path | None = None, rehearse: bool = True,
+    stop: Stop | None = None, keep: Path | None = None,
 ) -> Training:  # fmt: skip
     """Train a candidate once. A failure of its own is in the result; raises SandboxError where the jail fails."""
     began = time.monotonic()
@@ -140,7 +140,7 @@ def train(
     ring = Shared("ring", wire.SLOTS * _page(track.rows * width * 2))
     run.state = Shared("state", track.state)
     spec = {"entry": program.entry, "config": tracks.config(track, seed), "ring": ring.size, "state": track.state,
-            "threads": 1 if track.device == "cpu" else 8, "plan": track.metric == "loss", "rehearse": rehearse}  # fmt: skip
+            "threads": 1 if track.device == "cpu" else 8, "plan": track.metric == "loss", "rehearse": track.clocked}  # fmt: skip
     watch = Watch(track.gpus)
     try:
         with sandbox.open(
@@ -221,6 +221,7 @@ class _Server:
         if failure := self.session.send({"go": True}):
             return failure
         self.go = time.monotonic()
+        self.watch.mark()
         return None
 
     def _receive(self, seconds: float) -> dict[str, Any] | Failure:

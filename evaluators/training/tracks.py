@@ -54,6 +54,11 @@ class Track:
     def id(self) -> str:
         return f"{self.task}/{self.name}"
 
+    @property
+    def clocked(self) -> bool:
+        """Whether time counts, so that a program is compiled in a rehearsal before the clock starts."""
+        return self.seconds is not None or self.metric == "loss"
+
     def digest(self) -> str:
         """Hex sha256 over everything declared here."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
@@ -88,7 +93,7 @@ TRACKS: Mapping[str, Track] = {
         replace(_SPEEDRUN, name="1gpu", processes=1, gpus=1),
         replace(_SPEEDRUN, name="mini", vocabulary=8192, validation=1 << 20, holdout=1 << 19, processes=1, gpus=1,
                 wall=400.0, scoring=8, target=None),
-        replace(_CPU, task="speedrun", name="cpu", metric="loss", tokens=None, processes=2, target=4.85, repeats=5),
+        replace(_CPU, task="speedrun", name="cpu", metric="loss", tokens=None, processes=2, target=4.02, repeats=5),
     )
 }  # fmt: skip
 """Every track of the two bundled tasks, by "<task>/<name>"."""
