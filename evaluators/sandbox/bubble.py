@@ -25,9 +25,8 @@ def program() -> str | None:
 def wrap(request: Request) -> tuple[list[str], tuple[int, ...]]:
     """bubblewrap's command line for a request, and the descriptor of the filter it installs.
 
-    The filter's descriptor is the first one free after the candidate's own (0, 1, 2 and the channel's).
+    The filter's descriptor is the first one free after the candidate's own (0, 1, 2, the channel's, and what a session passes on).
     """
-    channel = 3 if request["channel"] else -1
     limits, at = request["limits"], request["at"]
     argv = [program() or "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session"]
     argv += ["--cap-drop", "ALL", "--proc", "/proc", "--dev", "/dev"]
@@ -46,7 +45,7 @@ def wrap(request: Request) -> tuple[list[str], tuple[int, ...]]:
     for mount in request["mounts"]:
         kind = "--bind" if mount.get("writable") else "--ro-bind"
         argv += [kind, mount["source"], mount.get("target") or mount["source"]]
-    filter_end = max(channel, 2) + 1
+    filter_end = request["descriptors"]
     _put_filter(request, filter_end)
     argv += ["--seccomp", str(filter_end), "--remount-ro", "/", "--", "/bin/sh", "-c", _INNER, at, request["cwd"]]
     return [*argv, *_inner(request)], (filter_end,)

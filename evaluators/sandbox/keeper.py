@@ -5,6 +5,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import select
@@ -62,6 +63,8 @@ class Watch:
                 if self.began is None and b"started\n" in self.buffer:
                     self.began = time.monotonic()
                     deadline = self.began + self.request["wall"]
+                if self.request["channel"] == "socket" and b"running\n" in chunk:
+                    self.control.send(json.dumps({"pid": min(descendants(self.init), default=0)}).encode())
                 if not chunk:
                     return self._ended()
                 continue

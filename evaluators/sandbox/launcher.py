@@ -125,6 +125,7 @@ def _initialise(request: Request, fds: list[int], status: int, group: Group | No
         candidate = os.fork()
         if candidate == 0:
             _become(request, fds, status)
+        os.write(status, b"running\n")
         for fd in fds:
             os.close(fd)
         while True:
@@ -156,7 +157,7 @@ def _become(request: Request, fds: list[int], status: int) -> NoReturn:
         if "descriptors" not in request["opened"]:
             for fd in extra:
                 os.set_inheritable(fd, True)
-            os.closerange(max(channel, 2) + 1 + len(extra), 1 << 20)
+            os.closerange(len(fds) + len(extra), 1 << 20)
         if argv:
             try:
                 os.execvpe(argv[0], argv, environment)
@@ -174,7 +175,8 @@ def _become(request: Request, fds: list[int], status: int) -> NoReturn:
 
 
 def _place(fds: list[int], status: int) -> tuple[int, int]:
-    """Put the given descriptors at 0, 1, 2 and 3. Returns the channel's number, or -1, and the status pipe's new one."""
+    """Put the given descriptors at 0, 1, 2, 3 (the channel) and on. Returns the channel's number, or -1, and the status
+    pipe's new one."""
     high = [os.dup2(fd, 200 + i) for i, fd in enumerate(fds)]
     status = os.dup2(status, 250, inheritable=False)
     for i, fd in enumerate(high):

@@ -200,21 +200,26 @@ class LocalSandbox:
         with self._open(command, {"target": target, "args": list(arguments)}, channel="pipe") as session:
             return session.finish(command.stdin)
 
-    def open(self, command: Command, harness: str, arguments: tuple[Any, ...] = ()) -> Session:
+    def open(
+        self, command: Command, harness: str, arguments: tuple[Any, ...] = (), descriptors: tuple[int, ...] = ()
+    ) -> Session:
         """Start a worker that speaks with the referee over a socket for as long as it lives (up to `command.wall`).
 
         harness: `"package.module:function"` of ours, preloaded; called in the jail as function(fd, *arguments).
+        descriptors: further open files it gets, at 4 and on (at most 4; later ones go with `Session.send`).
         Use as a context manager; no other candidate runs in this sandbox meanwhile.
         """
-        return self._open(command, {"harness": harness, "args": list(arguments)}, channel="socket")
+        return self._open(command, {"harness": harness, "args": list(arguments)}, "socket", descriptors)
 
-    def _open(self, command: Command, call: dict[str, Any] | None, channel: str) -> Session:
+    def _open(
+        self, command: Command, call: dict[str, Any] | None, channel: str, descriptors: tuple[int, ...] = ()
+    ) -> Session:
         control = self._start()
         tree, own = self._tree(command)
         request = self._request(command, call, tree, own)
         request["channel"] = channel
         try:
-            exchange = Exchange(control, request, command, channel, self._fail, lambda: self._clean(own))
+            exchange = Exchange(control, request, command, channel, self._fail, lambda: self._clean(own), descriptors)
         except OSError as error:
             self._clean(own)
             self._stop()

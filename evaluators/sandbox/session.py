@@ -25,7 +25,7 @@ class Exchange:
 
     def __init__(
         self, control: socket.socket, request: dict[str, Any], command: Command, channel: str,
-        failed: Callable[[str], SandboxError], clean: Callable[[], None],
+        failed: Callable[[str], SandboxError], clean: Callable[[], None], descriptors: Sequence[int] = (),
     ) -> None:  # fmt: skip
         self.control, self.command, self._failed, self._clean = control, command, failed, clean
         (in_read, self._stdin), (self._out, out_write), (self._err, err_write) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
@@ -38,8 +38,9 @@ class Exchange:
         elif channel == "socket":
             self.socket, other = socket.socketpair()
             theirs.append(other.detach())
+        request["descriptors"] = len(theirs) + len(descriptors)
         try:
-            socket.send_fds(control, [json.dumps(request).encode()], theirs)
+            socket.send_fds(control, [json.dumps(request).encode()], [*theirs, *descriptors])
         finally:
             for fd in theirs:
                 os.close(fd)
@@ -48,6 +49,7 @@ class Exchange:
         if self._frame >= 0:
             self.sinks[self._frame] = Sink(command.frame + 64, whole=True)
         self.report: dict[str, Any] | None = None
+        self.pid = 0
         self.flooded = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
@@ -74,7 +76,11 @@ class Exchange:
             for key, _ in self._selector.select(timeout):
                 if key.fileobj is self.control:
                     message = self.control.recv(1 << 16)
-                    self.report = json.loads(message) if message else {"error": "the launcher ended"}
+                    said = json.loads(message) if message else {"error": "the launcher ended"}
+                    if "pid" in said:
+                        self.pid = int(said["pid"])
+                    else:
+                        self.report = said
                 elif key.fileobj is also:
                     readable = True
                 elif key.fd == self._stdin:
@@ -159,6 +165,25 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._exchange.close()
 
+    @property
+    def socket(self) -> socket.socket:
+        """Our end of the worker's channel, for a referee that speaks a protocol of its own on it."""
+        assert self._exchange.socket is not None, "this session was opened without a socket"
+        return self._exchange.socket
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id as seen from outside the jail; 0 where it has ended."""
+        while self._exchange.pid == 0 and self._exchange.report is None:
+            self._exchange.step()
+        return self._exchange.pid if self._exchange.report is None else 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the worker is known to have ended. Drains its output; does not wait."""
+        self._exchange.step(0)
+        return self._exchange.report is not None
+
     def finish(self, stdin: bytes = b"") -> Outcome:
         """Wait for the candidate's end. Raises SandboxError when the rung itself failed."""
         if not self._fed:
@@ -168,8 +193,7 @@ class Session:
 
     def send(self, header: Any, body: bytes = b"", descriptors: Sequence[int] = (), seconds: float = 60.0) -> Failure | None:
         """One frame to the worker, with file descriptors where wanted. A Failure where it does not take it in time."""
-        connection = self._exchange.socket
-        assert connection is not None, "this session was opened without a socket"
+        connection = self.socket
         deadline = time.monotonic() + seconds
         view = memoryview(pack(header, body))
         connection.setblocking(False)
@@ -195,8 +219,7 @@ class Session:
 
         A Failure where it ends, floods, sends something else, or is silent for `seconds`.
         """
-        connection = self._exchange.socket
-        assert connection is not None, "this session was opened without a socket"
+        connection = self.socket
         deadline = time.monotonic() + seconds
         data = bytearray()
         connection.setblocking(False)
