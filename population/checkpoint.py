@@ -28,6 +28,9 @@ SHARE = 0.08
 """A checkpoint is due after this many events, or this share of those it holds, whichever is more: so all checkpoints
 together cost a constant a event, and a cold start folds at most that share again."""
 
+MAGIC = b"evolve checkpoint 1, events "
+"""Begins a checkpoint; the number of its events and a line end follow, then the compressed columns."""
+
 _ATTRIBUTES = ("seen", "clock", "last_time", "lineage", "ledger", "pending", "live", "memory")
 
 
@@ -63,14 +66,15 @@ def dump(checkpoint: Checkpoint) -> bytes:
         raise TypeError(f"RunState has {sorted(values)}, checkpoints know {sorted(_ATTRIBUTES)}")
     body = {"version": version(), "tips": dict(checkpoint.tips), **{name: values[name] for name in _ATTRIBUTES}}
     with _without_gc():
-        return zlib.compress(CODEC.encode(body), 1)
+        packed = zlib.compress(CODEC.encode(body), 1)
+    return b"%s%d\n%s" % (MAGIC, events_in(state.seen), packed)
 
 
 def load(data: bytes) -> Checkpoint | None:
     """None for one of another version or one that is damaged."""
     with _without_gc():
         try:
-            body = CODEC.decode(zlib.decompress(data))
+            body = CODEC.decode(zlib.decompress(data.partition(b"\n")[2]))
             if body.pop("version") != version():
                 return None
             tips = body.pop("tips")
@@ -93,6 +97,13 @@ def _without_gc() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+def count(data: bytes) -> int:
+    """Number of events in a dumped checkpoint, from its first line; 0 for anything else."""
+    head = data[: len(MAGIC) + 20].partition(b"\n")[0]
+    number = head.removeprefix(MAGIC)
+    return int(number) if head.startswith(MAGIC) and number.isdigit() else 0
 
 
 def events_in(seen: Mapping[str, int]) -> int:

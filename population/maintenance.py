@@ -183,11 +183,13 @@ def _unlock_stale(path: Path) -> None:
 
 
 def _checkpoints(path: Path) -> None:
+    from evolve.population import replay
     from evolve.population.archive import Archive
 
     with Archive(path) as archive:
         for run in archive.runs():
-            archive.state(run)  # which keeps a checkpoint where much has happened
+            if replay.is_due(archive, run):
+                archive.state(run)  # which keeps one
 
 
 def start(path: Path) -> subprocess.Popen[bytes]:

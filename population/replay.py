@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from evolve.population import checkpoint
+from evolve.population import events as ev
 from evolve.population.disk import DiskError
 from evolve.population.folds import RunState
 
@@ -29,6 +30,13 @@ def state(archive: Archive, run: str) -> RunState:
         except DiskError:
             pass  # it only spares the next reader time; who writes events meets the same disk and says so
     return folded
+
+
+def is_due(archive: Archive, run: str) -> bool:
+    """Whether a new checkpoint is worth its while, from the logs' tips and the old one's first line alone."""
+    total = sum(ev.position(archive.store.message_of(tip)) + 1 for tip in archive.heads(run).values())
+    have = max(checkpoint.count(read(archive, run) or b"") for read in (_cached, _stored))
+    return checkpoint.due(have, total)
 
 
 def _newest(

@@ -241,9 +241,14 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=100_000)
     parser.add_argument("--flight", type=int, default=16)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--keep", type=Path, help="make the archive in this new folder and leave it there")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=os.environ.get("EVOLVE_BENCH_DIR")) as folder:
-        out = measure(options.candidates, options.flight, Path(folder))
+    if options.keep:
+        options.keep.mkdir()
+        out = measure(options.candidates, options.flight, options.keep)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            out = measure(options.candidates, options.flight, Path(folder))
     out["summary"] = summary(out)
     out["machine"] = {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
     text = json.dumps(out, indent=1)

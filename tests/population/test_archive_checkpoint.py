@@ -174,7 +174,15 @@ def rich_run(repo: Path) -> tuple[Archive, str]:
 
 def content(state: RunState) -> bytes:
     """A canonical form of everything in a state."""
-    return zlib.decompress(checkpoint.dump(checkpoint.Checkpoint(state, {})))
+    return zlib.decompress(checkpoint.dump(checkpoint.Checkpoint(state, {})).partition(b"\n")[2])
+
+
+def unwrapped(data: bytes) -> bytes:
+    return zlib.decompress(data.partition(b"\n")[2])
+
+
+def wrapped(columns: bytes) -> bytes:
+    return checkpoint.MAGIC + b"50\n" + zlib.compress(columns)
 
 
 @pytest.fixture
@@ -196,6 +204,8 @@ def test_a_checkpoint_is_the_state(repo: Path) -> None:
     state = folded(archive)
     again = checkpoint.load(checkpoint.dump(checkpoint.Checkpoint(state, {"l": "x"})))
     assert again is not None and again.tips == {"l": "x"}
+    assert checkpoint.count(checkpoint.dump(again)) == sum(state.seen.values())
+    assert checkpoint.count(b"") == checkpoint.count(checkpoint.MAGIC) == checkpoint.count(b"something else\n") == 0
     assert content(again.state) == content(state)
     assert vars(again.state).keys() == vars(state).keys()
     assert again.state.live.lineage is again.state.lineage, "the folds still see each other"
@@ -216,7 +226,9 @@ def test_a_checkpoint_holds_every_attribute_of_the_state(repo: Path) -> None:
 def test_opening_from_cache_from_git_and_from_every_event_agree(repo: Path) -> None:
     archive, _ = rich_run(repo)
     whole = content(folded(archive))
+    assert replay.is_due(archive, "r")
     assert content(archive.state("r")) == whole  # also writes the checkpoints
+    assert not replay.is_due(archive, "r")
     cache = checkpoint.cache_path(archive.home, "r")
     assert cache.stat().st_mode & 0o777 == 0o600
     assert content(Archive.open(repo).state("r")) == whole
@@ -259,10 +271,8 @@ def test_a_cache_that_does_not_fit_the_log_is_ignored(repo: Path, damage: str) -
     wrong = {
         "torn": data[: len(data) // 2],
         "empty": b"",
-        "garbage": zlib.compress(b"\x03\0\0\0\0\0\0\0{}}"),
-        "other version": zlib.compress(
-            zlib.decompress(data).replace(checkpoint.version().encode(), b"x" * len(checkpoint.version()))
-        ),
+        "garbage": wrapped(b"\x03\0\0\0\0\0\0\0{}}"),
+        "other version": wrapped(unwrapped(data).replace(checkpoint.version().encode(), b"another version")),
         "other log": checkpoint.dump(dataclasses.replace(loaded, tips={log: "1" * 40})),
     }
     if damage == "longer than the log":
@@ -316,8 +326,8 @@ def test_checkpoints_are_due_ever_more_rarely() -> None:
 def test_nothing_in_a_checkpoint_is_executed() -> None:
     """It is columns of plain data for known records; a class by another name is refused."""
     data = checkpoint.dump(checkpoint.Checkpoint(RunState(), {}))
-    plain = zlib.decompress(data)
+    plain = unwrapped(data)
     head = json.loads(plain[8 : 8 + int.from_bytes(plain[:8], "little")])
     head["seen"] = ["rows", "Popen", 1, {}]
     text = json.dumps(head).encode()
-    assert checkpoint.load(zlib.compress(len(text).to_bytes(8, "little") + text)) is None
+    assert checkpoint.load(wrapped(len(text).to_bytes(8, "little") + text)) is None
