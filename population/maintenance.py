@@ -195,7 +195,7 @@ def _checkpoints(path: Path) -> None:
 def start(path: Path) -> subprocess.Popen[bytes]:
     """`maintain` in a process of its own, at the lowest priority, not waited for."""
     return subprocess.Popen(
-        ["nice", "-n", "19", sys.executable, "-m", "evolve.population.maintenance", str(path)],
+        ["nice", "-n", "19", sys.executable, "-P", "-m", "evolve.population.maintenance", str(path)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
 
