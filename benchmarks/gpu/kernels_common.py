@@ -91,8 +91,12 @@ def machine_facts() -> dict[str, Any]:
         facts["triton"] = None
     query = "name,driver_version,clocks.sm,clocks.mem,clocks_throttle_reasons.active,temperature.gpu,power.draw"
     try:
-        out = subprocess.run(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"], capture_output=True, text=True, timeout=20)
-        facts["nvidia_smi"] = dict(zip(query.split(","), [x.strip() for x in out.stdout.strip().split(",")], strict=False))
+        out = subprocess.run(
+            ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"], capture_output=True, text=True, timeout=20
+        )
+        facts["nvidia_smi"] = dict(
+            zip(query.split(","), [x.strip() for x in out.stdout.strip().split(",")], strict=False)
+        )
     except (OSError, subprocess.SubprocessError) as error:
         facts["nvidia_smi"] = str(error)
     return facts

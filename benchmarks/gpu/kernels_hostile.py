@@ -27,7 +27,8 @@ WRAP = HONEST.replace("def run(x, weight):", "def honest(x, weight):")
 ATTACKS = {
     "honest": HONEST,
     # work on a stream nobody waits for
-    "side_stream": WRAP + """
+    "side_stream": WRAP
+    + """
 
 side = None
 
@@ -41,7 +42,8 @@ def run(x, weight):
     return y
 """,
     # a thread that launches after the return
-    "late_thread": WRAP + """
+    "late_thread": WRAP
+    + """
 
 import threading
 
@@ -58,7 +60,8 @@ def run(x, weight):
     return y
 """,
     # last call's answer now, this call's work for the next
-    "deferred": WRAP + """
+    "deferred": WRAP
+    + """
 
 last = None
 
@@ -69,7 +72,8 @@ def run(x, weight):
     return y if y is not None and y.shape == x.shape else honest(x, weight)
 """,
     # events that lie to whoever asks torch
-    "patched_events": WRAP + """
+    "patched_events": WRAP
+    + """
 
 torch.cuda.Event.elapsed_time = lambda self, other: 1e-6
 torch.cuda.synchronize = lambda *args: None
@@ -79,7 +83,8 @@ def run(x, weight):
     return honest(x, weight)
 """,
     # the harness' own clock replaced from inside the process
-    "forged_claim": WRAP + """
+    "forged_claim": WRAP
+    + """
 
 import sys
 
@@ -90,7 +95,8 @@ def run(x, weight):
     return honest(x, weight)
 """,
     # a resident kernel that waits for the inputs to appear while the gate still runs
-    "resident": WRAP + """
+    "resident": WRAP
+    + """
 
 side = None
 
@@ -112,7 +118,8 @@ def run(x, weight):
     return honest(x, weight)
 """,
     # half of the rows computed before the window on whatever the buffers held
-    "early_half": WRAP + """
+    "early_half": WRAP
+    + """
 
 side = None
 
@@ -129,7 +136,7 @@ def run(x, weight):
     kernel[(rows - half,)](x[half:], weight, y[half:], x.shape[1], BLOCK=block, num_warps=8)
     return y
 """,
-}  # fmt: skip
+}
 ROWS = {"5 us": 64, "10 us": 1024, "27 us": 4096, "94 us": 16384}
 
 
@@ -137,12 +144,22 @@ def one(attack: str) -> dict[str, Any]:
     problem = pack.get("rmsnorm")
     hidden = 64 if args.quick else 4096
     rows = {k: 8 * (i + 1) for i, k in enumerate(ROWS)} if args.quick else ROWS
-    problem = replace(problem, workloads=tuple(replace(problem.workloads[0], uuid=k, axes={"rows": r, "hidden": hidden}) for k, r in rows.items()))
+    problem = replace(
+        problem,
+        workloads=tuple(
+            replace(problem.workloads[0], uuid=k, axes={"rows": r, "hidden": hidden}) for k, r in rows.items()
+        ),
+    )
     solution = from_files({"k.py": ATTACKS[attack]}, "k.py::run")
     plan = Plan(workloads=0, blocks=1 if args.quick else 4, calls=3 if args.quick else 25, seconds=20, stop=False)
     evidence = referee.measure(problem, solution, plan, anchor=from_files({"k.py": HONEST}, "k.py::run"))
     verdict = judge_kernel(evidence)
-    found: dict[str, Any] = {"status": verdict.status.value, "kind": verdict.kind, "reason": verdict.reason[:300], "rows": {}}
+    found: dict[str, Any] = {
+        "status": verdict.status.value,
+        "kind": verdict.kind,
+        "reason": verdict.reason[:300],
+        "rows": {},
+    }
     for i, facts in enumerate(evidence.workloads):
         ours, theirs = evidence.of("A", i), evidence.of("B", i)
         if not ours or not theirs:
@@ -150,9 +167,19 @@ def one(attack: str) -> dict[str, Any]:
         extra, slack = excess(ours, theirs, Rules(), Rules().clock_floor)
         true = median(c.us for c in theirs)
         counted = median(c.us + max(0.0, c.late_us - 2.0 - median(d.late_us for d in theirs)) for c in ours)
-        found["rows"][facts.uuid] = {"claimed": median(c.us for c in ours), "counted": counted, "true": true, "extra_us": extra, "slack_us": slack,
-                                     "wrong_calls": sum(1 for c in ours if c.structure or any(f.matched < 0.999 or f.slice < 0.9 or f.fault for f in c.outputs)),
-                                     "calls": len(ours), "held": min(c.held for c in ours), "late_us": median(c.late_us for c in ours)}  # fmt: skip
+        found["rows"][facts.uuid] = {
+            "claimed": median(c.us for c in ours),
+            "counted": counted,
+            "true": true,
+            "extra_us": extra,
+            "slack_us": slack,
+            "wrong_calls": sum(
+                1 for c in ours if c.structure or any(f.matched < 0.999 or f.slice < 0.9 or f.fault for f in c.outputs)
+            ),
+            "calls": len(ours),
+            "held": min(c.held for c in ours),
+            "late_us": median(c.late_us for c in ours),
+        }
     if attack in ("side_stream", "forged_claim", "resident", "early_half", "deferred"):
         found["evidence"] = to_json(evidence)
     return found
@@ -162,7 +189,9 @@ if __name__ == "__main__":
     args = arguments("hostile under-report")
     raw = Raw(args, "kernels_hostile")
     raw.attempt("machine", machine_facts)
-    screening.screen = lambda solution: []  # the screen would end most of these before they run; here the mechanism is tried
+    screening.screen = (
+        lambda solution: []
+    )  # the screen would end most of these before they run; here the mechanism is tried
     nursery, referee = open_referee(args)
     for name in ATTACKS:
         raw.attempt(name, lambda n=name: one(n))
@@ -172,6 +201,37 @@ if __name__ == "__main__":
     for row in raw.rows:
         for size, x in row.get("rows", {}).items():
             gain = 1 - x["counted"] / x["true"]
-            lines.append([row["item"], size, x["true"], x["claimed"], x["counted"], f"{gain:+.0%}", f"{x['wrong_calls']}/{x['calls']}", x["extra_us"], x["slack_us"], row["status"], row["kind"]])
-    print(table(["attack", "size", "true us", "claimed", "counted", "under-report", "wrong", "extra us", "slack us", "verdict", "kind"], lines))
+            lines.append(
+                [
+                    row["item"],
+                    size,
+                    x["true"],
+                    x["claimed"],
+                    x["counted"],
+                    f"{gain:+.0%}",
+                    f"{x['wrong_calls']}/{x['calls']}",
+                    x["extra_us"],
+                    x["slack_us"],
+                    row["status"],
+                    row["kind"],
+                ]
+            )
+    print(
+        table(
+            [
+                "attack",
+                "size",
+                "true us",
+                "claimed",
+                "counted",
+                "under-report",
+                "wrong",
+                "extra us",
+                "slack us",
+                "verdict",
+                "kind",
+            ],
+            lines,
+        )
+    )
     assert common.ROOT

@@ -30,17 +30,40 @@ def compiled(problem: Problem, mode: str) -> Solution:
 
 def one(name: str, variant: str) -> dict[str, Any]:
     problem = pack.get(name)
-    problem = replace(problem, workloads=problem.tiny if args.device == "cpu" else (problem.workloads[2], problem.workloads[3]))
-    solution = Solution({"k.py": problem.definition.reference}, "k.py::run", "pytorch") if variant == "eager" else compiled(problem, variant)
+    problem = replace(
+        problem, workloads=problem.tiny if args.device == "cpu" else (problem.workloads[2], problem.workloads[3])
+    )
+    solution = (
+        Solution({"k.py": problem.definition.reference}, "k.py::run", "pytorch")
+        if variant == "eager"
+        else compiled(problem, variant)
+    )
     plan = Plan(blocks=2, calls=2 if args.quick else 6, seconds=150, warm=2, keep=True)
     evidence = referee.measure(problem, solution, plan)
     verdict = judge_kernel(evidence)
-    times = {w.uuid: {"A": median(c.us for c in evidence.of("A", i)) * 1e-6, "B": median(c.us for c in evidence.of("B", i)) * 1e-6}
-             for i, w in enumerate(evidence.workloads) if evidence.of("A", i) and evidence.of("B", i)}  # fmt: skip
-    return {"status": verdict.status.value, "kind": verdict.kind, "reason": verdict.reason[:600], "score": verdict.score, "times": times,
-            "speedup": verdict.speedup, "headroom": verdict.headroom, "definition": problem.definition.digest(), "device": evidence.device,
-            "axes": {w.uuid: dict(w.axes) for w in evidence.workloads}, "bound": {w.uuid: w.bound for w in evidence.workloads},
-            "workloads": [to_json(w) for w in verdict.workloads], "libraries": dict(evidence.libraries)}  # fmt: skip
+    times = {
+        w.uuid: {
+            "A": median(c.us for c in evidence.of("A", i)) * 1e-6,
+            "B": median(c.us for c in evidence.of("B", i)) * 1e-6,
+        }
+        for i, w in enumerate(evidence.workloads)
+        if evidence.of("A", i) and evidence.of("B", i)
+    }
+    return {
+        "status": verdict.status.value,
+        "kind": verdict.kind,
+        "reason": verdict.reason[:600],
+        "score": verdict.score,
+        "times": times,
+        "speedup": verdict.speedup,
+        "headroom": verdict.headroom,
+        "definition": problem.definition.digest(),
+        "device": evidence.device,
+        "axes": {w.uuid: dict(w.axes) for w in evidence.workloads},
+        "bound": {w.uuid: w.bound for w in evidence.workloads},
+        "workloads": [to_json(w) for w in verdict.workloads],
+        "libraries": dict(evidence.libraries),
+    }
 
 
 if __name__ == "__main__":
@@ -58,8 +81,14 @@ if __name__ == "__main__":
             raw.attempt(f"{name} max-autotune", lambda n=name: one(n, "max-autotune"))
     referee.close()
     nursery.close()
-    lines = [[r["item"], r["status"], r["speedup"], r["headroom"], r["seconds"], r["reason"][:70]] for r in raw.rows if "status" in r]
+    lines = [
+        [r["item"], r["status"], r["speedup"], r["headroom"], r["seconds"], r["reason"][:70]]
+        for r in raw.rows
+        if "status" in r
+    ]
     print(table(["problem variant", "verdict", "speed-up over eager", "T_b/T_SOL", "s", "reason"], lines))
     wanted = len(names) * (2 if args.device == "cuda" else 1)
-    print(f"{sum(1 for r in raw.rows if r.get('status') == 'scored')} of {wanted} scored; not run or failed: "
-          f"{[r['item'] for r in raw.rows if r.get('status') not in (None, 'scored') or 'error' in r]}")  # fmt: skip
+    print(
+        f"{sum(1 for r in raw.rows if r.get('status') == 'scored')} of {wanted} scored; not run or failed: "
+        f"{[r['item'] for r in raw.rows if r.get('status') not in (None, 'scored') or 'error' in r]}"
+    )

@@ -21,16 +21,21 @@ from evolve.tasks.statistics import clopper_pearson_upper
 
 SIZES = {"~20 us": 2500, "~300 us": 50000}
 TEXT = (ROOT / "benchmarks/kernels/triton/rmsnorm.py").read_text()
-PLANTED = TEXT.replace("kernel[(rows,)]", "kernel[(rows + rows * 3 // 100,)]").replace(
-    "row = tl.program_id(0).to(tl.int64)", "row = (tl.program_id(0) % rows).to(tl.int64)"
-).replace("def kernel(x, w, y, hidden,", "def kernel(x, w, y, rows, hidden,").replace("(x, weight, y, hidden,", "(x, weight, y, rows, hidden,")  # fmt: skip
+PLANTED = (
+    TEXT.replace("kernel[(rows,)]", "kernel[(rows + rows * 3 // 100,)]")
+    .replace("row = tl.program_id(0).to(tl.int64)", "row = (tl.program_id(0) % rows).to(tl.int64)")
+    .replace("def kernel(x, w, y, hidden,", "def kernel(x, w, y, rows, hidden,")
+    .replace("(x, weight, y, hidden,", "(x, weight, y, rows, hidden,")
+)
 
 
 def process(name: str, rows: int, planted: bool, trials: int) -> dict[str, Any]:
     problem = pack.get("rmsnorm")
     hidden = 64 if args.quick else 4096
     # one workload, listed once a trial: trials share the two processes and nothing else
-    workloads = tuple(replace(problem.workloads[0], uuid=f"{name} {i}", axes={"rows": rows, "hidden": hidden}) for i in range(1))
+    workloads = tuple(
+        replace(problem.workloads[0], uuid=f"{name} {i}", axes={"rows": rows, "hidden": hidden}) for i in range(1)
+    )
     problem = replace(problem, workloads=workloads)
     a = from_files({"k.py": PLANTED if planted else TEXT}, "k.py::run")
     b = from_files({"k.py": TEXT}, "k.py::run")
@@ -56,16 +61,33 @@ if __name__ == "__main__":
         for name, rows in SIZES.items():
             for planted in (False, True):
                 trials = 2 if args.quick else args.trials
-                raw.attempt(f"{name} {'planted' if planted else 'null'} {k}",
-                            lambda n=name, r=rows, p=planted, t=trials: process(n, 100 if args.quick else r, p, t))  # fmt: skip
+                raw.attempt(
+                    f"{name} {'planted' if planted else 'null'} {k}",
+                    lambda n=name, r=rows, p=planted, t=trials: process(n, 100 if args.quick else r, p, t),
+                )
     referee.close()
     nursery.close()
     lines = []
     for name in SIZES:
         for kind in ("null", "planted"):
-            found = [r for row in raw.rows if row["item"].startswith(f"{name} {kind}") and "ratios" in row for r in row["ratios"]]
+            found = [
+                r
+                for row in raw.rows
+                if row["item"].startswith(f"{name} {kind}") and "ratios" in row
+                for r in row["ratios"]
+            ]
             if found:
                 said = sum(1 for value, low, _ in found if low > 1.0 and value > 1.01)
                 wrong = said if kind == "null" else len(found) - said
-                lines.append([name, kind, len(found), said, wrong, clopper_pearson_upper(wrong, len(found)), sorted(r[0] for r in found)[len(found) // 2]])
+                lines.append(
+                    [
+                        name,
+                        kind,
+                        len(found),
+                        said,
+                        wrong,
+                        clopper_pearson_upper(wrong, len(found)),
+                        sorted(r[0] for r in found)[len(found) // 2],
+                    ]
+                )
     print(table(["kernel", "trials of", "n", "said slower", "wrong", "wrong, 95% bound", "median ratio"], lines))

@@ -21,17 +21,29 @@ from evolve.evaluators.kernels.solution import from_files
 
 def candidate(k: int) -> str:
     text = (ROOT / "benchmarks/kernels/triton/rmsnorm.py").read_text()
-    return text.replace("num_warps=8 if block >= 4096 else 4", f"num_warps={(4, 8, 16)[k % 3]}") + f"\n\nVARIANT = {k}\n"
+    return (
+        text.replace("num_warps=8 if block >= 4096 else 4", f"num_warps={(4, 8, 16)[k % 3]}") + f"\n\nVARIANT = {k}\n"
+    )
 
 
 def one(k: int) -> dict[str, Any]:
     problem = pack.get("rmsnorm")
-    problem = replace(problem, workloads=problem.tiny if args.device == "cpu" else (problem.workloads[1], problem.workloads[2]))
+    problem = replace(
+        problem, workloads=problem.tiny if args.device == "cpu" else (problem.workloads[1], problem.workloads[2])
+    )
     began = time.monotonic()
-    evidence = referee.measure(problem, from_files({"k.py": candidate(k)}, "k.py::run"), Plan(blocks=2, calls=5, warm=1, keep=True))
+    evidence = referee.measure(
+        problem, from_files({"k.py": candidate(k)}, "k.py::run"), Plan(blocks=2, calls=5, warm=1, keep=True)
+    )
     verdict = judge_kernel(evidence)
-    return {"wall": time.monotonic() - began, "status": verdict.status.value, "score": verdict.score, "reason": verdict.reason[:300],
-            "load": evidence.compiler.get("load_seconds"), "calls": len(evidence.calls)}  # fmt: skip
+    return {
+        "wall": time.monotonic() - began,
+        "status": verdict.status.value,
+        "score": verdict.score,
+        "reason": verdict.reason[:300],
+        "load": evidence.compiler.get("load_seconds"),
+        "calls": len(evidence.calls),
+    }
 
 
 if __name__ == "__main__":
@@ -46,5 +58,18 @@ if __name__ == "__main__":
     walls = sorted(r["wall"] for r in raw.rows if "wall" in r)[:]
     scored = sum(1 for r in raw.rows if r.get("status") == "scored")
     if walls:
-        print(table(["n", "scored", "median s", "p95 s", "first s", "an hour"], [[len(walls), scored, median(walls), walls[int(0.95 * (len(walls) - 1))],
-              next(r["wall"] for r in raw.rows if "wall" in r), 3600 * len(walls) / sum(walls)]]))  # fmt: skip
+        print(
+            table(
+                ["n", "scored", "median s", "p95 s", "first s", "an hour"],
+                [
+                    [
+                        len(walls),
+                        scored,
+                        median(walls),
+                        walls[int(0.95 * (len(walls) - 1))],
+                        next(r["wall"] for r in raw.rows if "wall" in r),
+                        3600 * len(walls) / sum(walls),
+                    ]
+                ],
+            )
+        )

@@ -36,9 +36,18 @@ def gate_alone() -> dict[str, Any]:
     torch.cuda.synchronize()
     import numpy as np
 
-    same = bool(((plain.cpu().numpy().astype(np.uint32) ^ keystream(key, 77, 1000)) == veiled.cpu().numpy().view(np.uint32)).all())
+    same = bool(
+        (
+            (plain.cpu().numpy().astype(np.uint32) ^ keystream(key, 77, 1000)) == veiled.cpu().numpy().view(np.uint32)
+        ).all()
+    )
     words = torch.tensor([5, key], dtype=torch.int64, device="cuda")
-    found: dict[str, Any] = {"compile_s": compiled, "keystream_same": same, "shared": gate.shared, "blocks": gate.blocks}
+    found: dict[str, Any] = {
+        "compile_s": compiled,
+        "keystream_same": same,
+        "shared": gate.shared,
+        "blocks": gate.blocks,
+    }
     side = torch.cuda.Stream()
     for name, straggler in (("quiet", 0), ("straggler_50us", 50_000), ("quiet_again", 0)):
         back = torch.zeros_like(plain)
@@ -53,8 +62,14 @@ def gate_alone() -> dict[str, Any]:
         gate.close([], stream)
         torch.cuda.synchronize()
         stamps = gate.stamps()
-        found[name] = {"event_us": driver.elapsed(start, end) * 1e6, "held": stamps.held, "late_us": stamps.late / 1e3,
-                       "span_us": stamps.span / 1e3, "decrypted": bool((back == plain).all()), "opened": stamps.opened}  # fmt: skip
+        found[name] = {
+            "event_us": driver.elapsed(start, end) * 1e6,
+            "held": stamps.held,
+            "late_us": stamps.late / 1e3,
+            "span_us": stamps.span / 1e3,
+            "decrypted": bool((back == plain).all()),
+            "opened": stamps.opened,
+        }
     return found
 
 
@@ -67,12 +82,22 @@ def protocol(args: Any, name: str) -> Any:
         evidence = referee.measure(problem, solution, Plan(calls=6, blocks=2))
         verdict = judge_kernel(evidence)
         calls = evidence.of("A")
-        return {"status": verdict.status.value, "score": verdict.score, "reason": verdict.reason, "wall": time.monotonic() - began,
-                "transport": evidence.transport, "clock": evidence.clock, "sandbox": evidence.sandbox,
-                "ratio": [w.ratio for w in verdict.workloads], "us": [round(c.us, 2) for c in calls][:8],
-                "wall_us": [round(c.wall_us) for c in calls][:8], "late_us": [round(c.late_us, 2) for c in calls][:8],
-                "held": sorted({c.held for c in calls}), "findings": [[f.check, f.says.value, f.detail] for f in verdict.findings],
-                "evidence": to_json(evidence)}  # fmt: skip
+        return {
+            "status": verdict.status.value,
+            "score": verdict.score,
+            "reason": verdict.reason,
+            "wall": time.monotonic() - began,
+            "transport": evidence.transport,
+            "clock": evidence.clock,
+            "sandbox": evidence.sandbox,
+            "ratio": [w.ratio for w in verdict.workloads],
+            "us": [round(c.us, 2) for c in calls][:8],
+            "wall_us": [round(c.wall_us) for c in calls][:8],
+            "late_us": [round(c.late_us, 2) for c in calls][:8],
+            "held": sorted({c.held for c in calls}),
+            "findings": [[f.check, f.says.value, f.detail] for f in verdict.findings],
+            "evidence": to_json(evidence),
+        }
 
     return work
 

@@ -56,10 +56,18 @@ def one(problem: Problem, quick: bool) -> dict[str, Any]:
     for i, facts in enumerate(evidence.workloads):
         ours, theirs = evidence.of("A", i), evidence.of("B", i)
         r = ratio(times(ours, 1e12), times(theirs, 1e12))
-        rows[facts.uuid] = {"ratio": r.value, "low": r.low, "high": r.high, "us": [round(c.us, 3) for c in ours],
-                            "b_us": [round(c.us, 3) for c in theirs], "late_us": max(c.late_us for c in ours),
-                            "overhead_us": [round(c.wall_us - c.us, 1) for c in ours], "b_overhead_us": [round(c.wall_us - c.us, 1) for c in theirs],
-                            "right": all(f.matched > 0.99 for c in ours for f in c.outputs), "held": min(c.held for c in ours)}  # fmt: skip
+        rows[facts.uuid] = {
+            "ratio": r.value,
+            "low": r.low,
+            "high": r.high,
+            "us": [round(c.us, 3) for c in ours],
+            "b_us": [round(c.us, 3) for c in theirs],
+            "late_us": max(c.late_us for c in ours),
+            "overhead_us": [round(c.wall_us - c.us, 1) for c in ours],
+            "b_overhead_us": [round(c.wall_us - c.us, 1) for c in theirs],
+            "right": all(f.matched > 0.99 for c in ours for f in c.outputs),
+            "held": min(c.held for c in ours),
+        }
     return {"rows": rows}
 
 
@@ -85,7 +93,9 @@ def do_bench(quick: bool, queue: Any) -> None:
 
         for workload in problem.workloads:
             given = list(inputs.make(problem, workload, 1, "default", "cuda").values())
-            found[workload.uuid] = triton.testing.do_bench(lambda g=given, f=scope["run"]: f(*g), return_mode="median") * 1e3
+            found[workload.uuid] = (
+                triton.testing.do_bench(lambda g=given, f=scope["run"]: f(*g), return_mode="median") * 1e3
+            )
     queue.put(found)
 
 
@@ -127,6 +137,22 @@ if __name__ == "__main__":
             bench = [r["us"][name] for r in raw.rows if r["item"].startswith("do_bench") and name in r.get("us", {})]
             if found:
                 alone = [median(f["us"]) for f in found]
-                lines.append([name, len(found), median(alone), spread([f["ratio"] for f in found]), spread(alone), spread(bench) if bench else "-",
-                              median(bench) if bench else "-", median(median(f["overhead_us"]) for f in found), all(f["right"] for f in found)])  # fmt: skip
-    print(table(["kernel", "n", "us", "p95 ratio", "p95 alone", "p95 do_bench", "do_bench us", "overhead us", "right"], lines))
+                lines.append(
+                    [
+                        name,
+                        len(found),
+                        median(alone),
+                        spread([f["ratio"] for f in found]),
+                        spread(alone),
+                        spread(bench) if bench else "-",
+                        median(bench) if bench else "-",
+                        median(median(f["overhead_us"]) for f in found),
+                        all(f["right"] for f in found),
+                    ]
+                )
+    print(
+        table(
+            ["kernel", "n", "us", "p95 ratio", "p95 alone", "p95 do_bench", "do_bench us", "overhead us", "right"],
+            lines,
+        )
+    )

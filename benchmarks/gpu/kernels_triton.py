@@ -20,13 +20,26 @@ from evolve.tasks.records import to_json
 
 def one(name: str, text: str) -> dict[str, Any]:
     problem = pack.get(name)
-    problem = replace(problem, workloads=problem.tiny if args.device == "cpu" else (problem.workloads[2], problem.workloads[3]))
-    plan = Plan(hidden=0 if args.device == "cpu" else 1, blocks=2 if args.quick else 4, calls=2 if args.quick else 8, seconds=60)
+    problem = replace(
+        problem, workloads=problem.tiny if args.device == "cpu" else (problem.workloads[2], problem.workloads[3])
+    )
+    plan = Plan(
+        hidden=0 if args.device == "cpu" else 1, blocks=2 if args.quick else 4, calls=2 if args.quick else 8, seconds=60
+    )
     evidence = referee.measure(problem, from_files({"k.py": text}, "k.py::run"), plan)
     verdict = judge_kernel(evidence)
-    return {"status": verdict.status.value, "kind": verdict.kind, "reason": verdict.reason[:500], "score": verdict.score, "speedup": verdict.speedup,
-            "headroom": verdict.headroom, "workloads": [to_json(w) for w in verdict.workloads], "label": verdict.label,
-            "axes": [dict(w.axes) for w in evidence.workloads], "evidence": to_json(replace(evidence, calls=evidence.calls[:12]))}  # fmt: skip
+    return {
+        "status": verdict.status.value,
+        "kind": verdict.kind,
+        "reason": verdict.reason[:500],
+        "score": verdict.score,
+        "speedup": verdict.speedup,
+        "headroom": verdict.headroom,
+        "workloads": [to_json(w) for w in verdict.workloads],
+        "label": verdict.label,
+        "axes": [dict(w.axes) for w in evidence.workloads],
+        "evidence": to_json(replace(evidence, calls=evidence.calls[:12])),
+    }
 
 
 if __name__ == "__main__":
@@ -39,5 +52,9 @@ if __name__ == "__main__":
             raw.attempt(path.stem, lambda p=path: one(p.stem, p.read_text()))
     referee.close()
     nursery.close()
-    lines = [[r["item"], r["status"], r["score"] or "-", r["speedup"], r["headroom"], r["seconds"], r["reason"][:60]] for r in raw.rows if "status" in r]
+    lines = [
+        [r["item"], r["status"], r["score"] or "-", r["speedup"], r["headroom"], r["seconds"], r["reason"][:60]]
+        for r in raw.rows
+        if "status" in r
+    ]
     print(table(["problem", "verdict", "score vs eager", "speed-up", "T_b/T_SOL", "s", "reason"], lines))

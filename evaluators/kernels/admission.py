@@ -1,11 +1,11 @@
 """Problem admission (D16): kernels that compute nothing must fail on every problem, or the problem is not asked.
 
-    zeros, ones, mean            outputs that ignore everything
-    copy                         an input handed back where shape and dtype fit
-    last                         the output of the previous inputs
-    tail, scatter                the last 1/64 of the elements, or 1 in 100 of them, left out
-    rounded                      a float32 answer rounded to bfloat16
-    ignores <input>              the right function of inputs of which one was exchanged for other values
+zeros, ones, mean            outputs that ignore everything
+copy                         an input handed back where shape and dtype fit
+last                         the output of the previous inputs
+tail, scatter                the last 1/64 of the elements, or 1 in 100 of them, left out
+rounded                      a float32 answer rounded to bfloat16
+ignores <input>              the right function of inputs of which one was exchanged for other values
 """
 
 from __future__ import annotations
@@ -33,8 +33,15 @@ def slipping(problem: Problem, workloads: tuple[Workload, ...] = (), device: str
     return sorted(name for name, passed in survivors.items() if passed)
 
 
-def nulls(problem: Problem, workload: Workload, run: Any, given: Mapping[str, Any], right: list[torch.Tensor], family: str,
-          device: str) -> Iterator[tuple[str, list[torch.Tensor]]]:  # fmt: skip
+def nulls(
+    problem: Problem,
+    workload: Workload,
+    run: Any,
+    given: Mapping[str, Any],
+    right: list[torch.Tensor],
+    family: str,
+    device: str,
+) -> Iterator[tuple[str, list[torch.Tensor]]]:
     """Every null kernel's outputs for one call, in the outputs' own dtypes."""
     dtypes = [values.dtype_of(spec.dtype) for spec in problem.definition.outputs.values()]
     stored = [r.to(d) for r, d in zip(right, dtypes, strict=True)]
@@ -57,7 +64,9 @@ def nulls(problem: Problem, workload: Workload, run: Any, given: Mapping[str, An
             yield f"ignores {name}", _run(problem, run, {**given, name: other[name]}, dtypes, device)
 
 
-def _run(problem: Problem, run: Any, given: Mapping[str, Any], dtypes: list[torch.dtype], device: str) -> list[torch.Tensor]:
+def _run(
+    problem: Problem, run: Any, given: Mapping[str, Any], dtypes: list[torch.dtype], device: str
+) -> list[torch.Tensor]:
     answers, _ = golden(problem, run, given, device)
     return [a.to(d) for a, d in zip(answers, dtypes, strict=True)]
 
@@ -78,6 +87,8 @@ def _accepted(problem: Problem, workload: Workload, got: list[torch.Tensor], rig
     specs = problem.definition.outputs.items()
     return all(
         x.shape == r.shape
-        and passes(compare(name, x, r, problem.tolerance(workload, name), spec.dtype), problem.tolerance(workload, name))
+        and passes(
+            compare(name, x, r, problem.tolerance(workload, name), spec.dtype), problem.tolerance(workload, name)
+        )
         for (name, spec), x, r in zip(specs, got, right, strict=True)
     )

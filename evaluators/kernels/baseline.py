@@ -39,7 +39,9 @@ class Baseline:
     def best(self) -> tuple[str, float]:
         """(variant, seconds) of the fastest. Raises UsageError where no variant ran."""
         if not self.seconds:
-            raise UsageError(f"{self.problem}/{self.workload}: no baseline variant ran on {self.device}: {dict(self.failed)}")
+            raise UsageError(
+                f"{self.problem}/{self.workload}: no baseline variant ran on {self.device}: {dict(self.failed)}"
+            )
         return min(self.seconds.items(), key=lambda item: item[1])
 
 
@@ -59,7 +61,9 @@ class Baselines:
 
     def put(self, baseline: Baseline) -> None:
         if baseline.machine != self.machine:
-            raise UsageError(f"a baseline of machine {baseline.machine} cannot serve machine {self.machine}; measure it here")
+            raise UsageError(
+                f"a baseline of machine {baseline.machine} cannot serve machine {self.machine}; measure it here"
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps(to_json(baseline), sort_keys=True, allow_nan=False) + "\n"
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -36,14 +36,20 @@ def layout(problem: Problem, workload: Workload) -> tuple[list[list[Any]], list[
                 rows.append([name])
                 continue
             nbytes = problem.definition.nbytes(spec, sizes)
-            rows.append([name, {"float4_e2m1": "float4_e2m1fn_x2"}.get(spec.dtype, spec.dtype), list(shape), at, nbytes])
+            rows.append(
+                [name, {"float4_e2m1": "float4_e2m1fn_x2"}.get(spec.dtype, spec.dtype), list(shape), at, nbytes]
+            )
             at += -(-max(nbytes, 1) // ALIGN) * ALIGN
         tables.append(rows)
     return tables[0], tables[1], at
 
 
 def _bytes(x: torch.Tensor) -> torch.Tensor:
-    return x.detach().contiguous().view(-1).view(torch.uint8) if x.numel() else torch.empty(0, dtype=torch.uint8, device=x.device)
+    return (
+        x.detach().contiguous().view(-1).view(torch.uint8)
+        if x.numel()
+        else torch.empty(0, dtype=torch.uint8, device=x.device)
+    )
 
 
 class CpuBench:
@@ -62,8 +68,16 @@ class CpuBench:
     def facts(self) -> Mapping[str, str]:
         return {"torch": torch.__version__}
 
-    def run(self, link: Link, order: dict[str, Any], rows: Sequence[Sequence[Any]], given: Mapping[str, Any], outs: Sequence[Sequence[Any]],
-            poison: bytes, seconds: float) -> tuple[dict[str, Any], float, list[torch.Tensor]]:  # fmt: skip
+    def run(
+        self,
+        link: Link,
+        order: dict[str, Any],
+        rows: Sequence[Sequence[Any]],
+        given: Mapping[str, Any],
+        outs: Sequence[Sequence[Any]],
+        poison: bytes,
+        seconds: float,
+    ) -> tuple[dict[str, Any], float, list[torch.Tensor]]:
         """One call: the worker's answer, wall seconds, and the outputs in memory of our own."""
         for _, _, _, offset, nbytes in outs:
             link.write(offset, (poison * (nbytes // len(poison) + 1))[:nbytes])
@@ -79,7 +93,9 @@ class CpuBench:
         outputs = []
         for _, dtype, shape, offset, nbytes in outs:
             raw = torch.frombuffer(bytearray(link.read(offset, nbytes) or b"\0"), dtype=torch.uint8)[:nbytes]
-            outputs.append(raw.view(dtype_of(dtype)).view(shape) if nbytes else torch.empty(shape, dtype=dtype_of(dtype)))
+            outputs.append(
+                raw.view(dtype_of(dtype)).view(shape) if nbytes else torch.empty(shape, dtype=dtype_of(dtype))
+            )
         return answer, wall, outputs
 
     def close(self) -> None:
@@ -96,7 +112,7 @@ class CudaBench:
         from evolve.evaluators.timing.driver import Driver
         from evolve.evaluators.timing.gate import Gate
 
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
         torch.zeros(1, device="cuda")
         self.driver = Driver()
         major, minor = torch.cuda.get_device_capability()
@@ -116,7 +132,9 @@ class CudaBench:
         if "where" not in answer:
             raise InfrastructureError(f"a kernel worker could not attach: {answer}")
         if answer["where"] == "staging" and len(link.memory) < size:
-            raise InfrastructureError("CUDA IPC is refused here and the shared memory is too small for staging; spawn with the slab's size")
+            raise InfrastructureError(
+                "CUDA IPC is refused here and the shared memory is too small for staging; spawn with the slab's size"
+            )
         self._slabs[link.pid] = (slab, size, answer["where"])
         self.clock = "gate" if answer.get("gate") == "host" else "gate-local"
         return str(answer["where"])
@@ -126,8 +144,16 @@ class CudaBench:
         if slab:
             self.driver.free(slab)
 
-    def run(self, link: Link, order: dict[str, Any], rows: Sequence[Sequence[Any]], given: Mapping[str, Any], outs: Sequence[Sequence[Any]],
-            poison: bytes, seconds: float) -> tuple[dict[str, Any], float, list[torch.Tensor]]:  # fmt: skip
+    def run(
+        self,
+        link: Link,
+        order: dict[str, Any],
+        rows: Sequence[Sequence[Any]],
+        given: Mapping[str, Any],
+        outs: Sequence[Sequence[Any]],
+        poison: bytes,
+        seconds: float,
+    ) -> tuple[dict[str, Any], float, list[torch.Tensor]]:
         """One call behind the gate. The key is released when the worker says it has queued, or after LEAD seconds."""
         slab, size, where = self._slabs[link.pid]
         view = _view(slab, size)
@@ -161,12 +187,18 @@ class CudaBench:
             answer = wire.receive(link.sock, seconds)
         wall = time.perf_counter() - began
         if where == "staging":
-            outputs = [torch.frombuffer(bytearray(link.read(o, n) or b"\0"), dtype=torch.uint8)[:n].cuda() for *_, o, n in outs]
+            outputs = [
+                torch.frombuffer(bytearray(link.read(o, n) or b"\0"), dtype=torch.uint8)[:n].cuda() for *_, o, n in outs
+            ]
         else:
             outputs = [view[o : o + n].clone() for *_, o, n in outs]
         torch.cuda.synchronize()
-        typed = [x.view(dtype_of(row[1])).view(row[2]) if row[4] else torch.empty(row[2], dtype=dtype_of(row[1]), device="cuda")
-                 for x, row in zip(outputs, outs, strict=True)]  # fmt: skip
+        typed = [
+            x.view(dtype_of(row[1])).view(row[2])
+            if row[4]
+            else torch.empty(row[2], dtype=dtype_of(row[1]), device="cuda")
+            for x, row in zip(outputs, outs, strict=True)
+        ]
         return answer, wall, typed
 
     def close(self) -> None:

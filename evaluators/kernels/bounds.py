@@ -32,8 +32,15 @@ class Machine:
 
 def _hopper(name: str, dram: float, l2: int) -> Machine:
     # 132 SMs x 2048 bf16 multiply-adds a cycle: 989.4 TFLOP/s at 1.83 GHz, the datasheet's figure
-    macs = {"bfloat16": 270_336.0, "float16": 270_336.0, "tf32": 135_168.0, "float8_e4m3fn": 540_672.0,
-            "float8_e5m2": 540_672.0, "int8": 540_672.0, "float32": 16_896.0}  # fmt: skip
+    macs = {
+        "bfloat16": 270_336.0,
+        "float16": 270_336.0,
+        "tf32": 135_168.0,
+        "float8_e4m3fn": 540_672.0,
+        "float8_e5m2": 540_672.0,
+        "int8": 540_672.0,
+        "float32": 16_896.0,
+    }
     return Machine(name, 132, 1.98e9, dram, l2, macs, "132 SMs x datasheet rate, 1.98 GHz max boost, datasheet DRAM")
 
 
@@ -42,15 +49,34 @@ MACHINES: Mapping[str, Machine] = {
     "H200": _hopper("H200", 4.8e12, 60 << 20),
     # SOLAR's B200.yaml @ d3524c4, the leaderboard's locked 1.5 GHz
     "B200": Machine(
-        "B200", 148, 1.5e9, 5111.6 * 1.5e9, 192 << 20,
-        {"bfloat16": 603_751.0, "float16": 603_751.0, "tf32": 301_875.0, "float8_e4m3fn": 1_207_501.0,
-         "float8_e5m2": 1_207_501.0, "int8": 1_207_501.0, "float32": 40_251.0, "float4_e2m1fn_x2": 2_415_000.0},
+        "B200",
+        148,
+        1.5e9,
+        5111.6 * 1.5e9,
+        192 << 20,
+        {
+            "bfloat16": 603_751.0,
+            "float16": 603_751.0,
+            "tf32": 301_875.0,
+            "float8_e4m3fn": 1_207_501.0,
+            "float8_e5m2": 1_207_501.0,
+            "int8": 1_207_501.0,
+            "float32": 40_251.0,
+            "float4_e2m1fn_x2": 2_415_000.0,
+        },
         "SOLAR B200.yaml, clock locked at 1.5 GHz",
     ),
     # a stand-in for tests: slow enough that milliseconds on a CPU are above its bound
-    "CPU": Machine("CPU", 1, 1e9, 1e11, 1 << 20, {"float32": 64.0, "bfloat16": 64.0, "tf32": 64.0, "float16": 64.0,
-                                                    "float8_e4m3fn": 64.0, "int8": 64.0}, "stand-in for tests"),
-}  # fmt: skip
+    "CPU": Machine(
+        "CPU",
+        1,
+        1e9,
+        1e11,
+        1 << 20,
+        {"float32": 64.0, "bfloat16": 64.0, "tf32": 64.0, "float16": 64.0, "float8_e4m3fn": 64.0, "int8": 64.0},
+        "stand-in for tests",
+    ),
+}
 
 
 def machine(device_name: str) -> Machine:
@@ -58,7 +84,9 @@ def machine(device_name: str) -> Machine:
     for key, table in MACHINES.items():
         if key.lower() in device_name.lower() and "pcie" not in device_name.lower():
             return table
-    raise UsageError(f"no speed-of-light table for {device_name!r} (known: {', '.join(MACHINES)}); scores need one: see docs/kernels.md")
+    raise UsageError(
+        f"no speed-of-light table for {device_name!r} (known: {', '.join(MACHINES)}); scores need one: see docs/kernels.md"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +109,10 @@ def bound(problem: Problem, workload: Workload, on: Machine, flops: float | None
         moved, said = float(problem.bytes_moved(sizes)), "declared bytes (override)"
     else:
         specs = (*problem.definition.inputs.values(), *problem.definition.outputs.values())
-        moved, said = float(sum(problem.definition.nbytes(spec, sizes) for spec in specs)), "declared bytes (in once, out once)"
+        moved, said = (
+            float(sum(problem.definition.nbytes(spec, sizes) for spec in specs)),
+            "declared bytes (in once, out once)",
+        )
     if problem.flops is not None:
         work, origin = float(problem.flops(sizes)), "reviewed FLOPs (override)"
     elif flops is not None:
@@ -92,12 +123,18 @@ def bound(problem: Problem, workload: Workload, on: Machine, flops: float | None
     # an fp32 contract that permits tensor cores may run at tf32; pricing at the faster rate keeps the bound a bound
     rate = on.macs.get("tf32" if math == "float32" else math, on.macs["bfloat16"])
     memory, compute = moved / on.dram, work / 2 / (rate * on.clock)
-    return Bound(max(memory, compute), memory, compute, moved, work, math, f"{said}; {origin} at {math}; {on.provenance}")
+    return Bound(
+        max(memory, compute), memory, compute, moved, work, math, f"{said}; {origin} at {math}; {on.provenance}"
+    )
 
 
 def narrowest(problem: Problem) -> str:
     """The narrowest floating dtype among tensor inputs (scalars ignored): the rate a kernel may use."""
-    dtypes = [spec.dtype for spec in problem.definition.inputs.values() if spec.shape and spec.dtype.startswith(("float", "bfloat"))]
+    dtypes = [
+        spec.dtype
+        for spec in problem.definition.inputs.values()
+        if spec.shape and spec.dtype.startswith(("float", "bfloat"))
+    ]
     return min(dtypes, key=lambda name: ITEMSIZE[name], default="float32")
 
 
@@ -111,7 +148,7 @@ def count_flops(problem: Problem, workload: Workload) -> float | None:
     from evolve.evaluators.kernels.inputs import dtype_of
 
     sizes = problem.definition.sizes(workload.axes)
-    given = []
+    given: list[object] = []
     for name, spec in problem.definition.inputs.items():
         shape = problem.definition.shape(spec, sizes)
         if shape is None:

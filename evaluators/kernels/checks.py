@@ -87,7 +87,9 @@ def commitment(evidence: KernelEvidence, rules: Rules) -> Finding:
         return Finding("commitment", Says.UNABLE, "the secret was not revealed")
     found = hashlib.sha256(bytes.fromhex(evidence.secret)).hexdigest()
     if found != evidence.commitment:
-        return Finding("commitment", Says.UNABLE, "the revealed secret is not the committed one: this record was altered")
+        return Finding(
+            "commitment", Says.UNABLE, "the revealed secret is not the committed one: this record was altered"
+        )
     return _passed("commitment")
 
 
@@ -97,7 +99,13 @@ def structure(evidence: KernelEvidence, rules: Rules) -> Finding:
     for call in _candidate(evidence):
         if call.structure:
             kind, _, detail = call.structure.partition(": ")
-            return Finding("D1", Says.INVALID, f"call {call.n}: {detail}", kind if kind in ("count", "shape", "dtype") else "structure", call.workload)
+            return Finding(
+                "D1",
+                Says.INVALID,
+                f"call {call.n}: {detail}",
+                kind if kind in ("count", "shape", "dtype") else "structure",
+                call.workload,
+            )
     return _passed("D1")
 
 
@@ -116,7 +124,9 @@ def right(evidence: KernelEvidence, rules: Rules) -> Finding:
         for facts in call.outputs:
             tolerance = Tolerance(**wanted[facts.name])
             if not passes(facts, tolerance):
-                text = f"workload {evidence.workloads[call.workload].uuid}, {call.family} values: {why(facts, tolerance)}"
+                text = (
+                    f"workload {evidence.workloads[call.workload].uuid}, {call.family} values: {why(facts, tolerance)}"
+                )
                 return Finding("D2", Says.INVALID, text, "value", call.workload)
     return _passed("D2", f"{len(calls)} calls validated")
 
@@ -150,10 +160,14 @@ def clocks(evidence: KernelEvidence, rules: Rules) -> Finding:
     for index in range(len(evidence.workloads)):
         ours, theirs = evidence.of("A", index), evidence.of("B", index)
         if len(ours) < rules.calls or len(theirs) < rules.calls:
-            return Finding("D7", Says.UNABLE, f"workload {index}: too few calls of candidate and baseline to compare clocks")
+            return Finding(
+                "D7", Says.UNABLE, f"workload {index}: too few calls of candidate and baseline to compare clocks"
+            )
         extra, slack = excess(ours, theirs, rules, rules.clock_floor if evidence.clock != "real" else 20_000.0)
         if extra > slack:
-            text = f"wall clock shows {extra:.1f} us a call that events do not (allowed {slack:.1f} us): timing disputed"
+            text = (
+                f"wall clock shows {extra:.1f} us a call that events do not (allowed {slack:.1f} us): timing disputed"
+            )
             return Finding("D7", Says.INVALID, text, "timing", index)
         worst = f"at most {extra:.1f} of {slack:.1f} us"
     return _passed("D7", worst)
@@ -186,7 +200,11 @@ def quiet(evidence: KernelEvidence, rules: Rules) -> Finding:
         return Finding("D8", Says.UNABLE, "a gate gave up before the key came")
     short = [c for c in calls if c.held < evidence.sms]
     if len(short) > max(1, len(calls) // 20):
-        return Finding("D8", Says.AUDIT, f"in {len(short)} of {len(calls)} calls another kernel sat on {evidence.sms - short[0].held} or more SMs")
+        return Finding(
+            "D8",
+            Says.AUDIT,
+            f"in {len(short)} of {len(calls)} calls another kernel sat on {evidence.sms - short[0].held} or more SMs",
+        )
     return _passed("D8")
 
 
@@ -204,7 +222,13 @@ def precision(evidence: KernelEvidence, rules: Rules) -> Finding:
             if share > worst:
                 worst, where = share, index
     if worst > cap:
-        return Finding("D10", Says.INVALID, f"error is {worst:.1f} times the reference's (allowed {cap:g}): a lower precision than asked", "precision", where)
+        return Finding(
+            "D10",
+            Says.INVALID,
+            f"error is {worst:.1f} times the reference's (allowed {cap:g}): a lower precision than asked",
+            "precision",
+            where,
+        )
     return _passed("D10", f"{worst:.2f} of {cap:g}")
 
 

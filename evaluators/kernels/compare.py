@@ -110,9 +110,13 @@ def compare(name: str, got: torch.Tensor, want: torch.Tensor, tolerance: Toleran
     norm = float(y.norm())
     largest = float(off.max())
     return OutputFacts(
-        name, float(good.double().mean()), _slice(good), float((off / allowed.clamp(min=1e-300)).max()),
-        float(off.norm()) / norm if norm > 0 else float(off.norm()), largest,
-    )  # fmt: skip
+        name,
+        float(good.double().mean()),
+        _slice(good),
+        float((off / allowed.clamp(min=1e-300)).max()),
+        float(off.norm()) / norm if norm > 0 else float(off.norm()),
+        largest,
+    )
 
 
 def _infinite(name: str, x: torch.Tensor, y: torch.Tensor, tolerance: Tolerance) -> OutputFacts | None:
@@ -130,7 +134,9 @@ def _whole(name: str, got: torch.Tensor, want: torch.Tensor, tolerance: Toleranc
     largest = float(off.max())
     norm = float(want.double().norm())
     error = float(off.double().norm()) / norm if norm > 0 else float(off.double().norm())
-    return OutputFacts(name, float(good.double().mean()), _slice(good), largest / max(tolerance.steps, 1), error, largest)
+    return OutputFacts(
+        name, float(good.double().mean()), _slice(good), largest / max(tolerance.steps, 1), error, largest
+    )
 
 
 def _slice(good: torch.Tensor) -> float:

@@ -208,9 +208,13 @@ def _check(definition: Definition) -> None:
     if arguments != list(definition.inputs):
         raise UsageError(f"{name}: run takes ({', '.join(arguments)}), the inputs are ({', '.join(definition.inputs)})")
     if definition.custom_inputs and definition.custom_inputs not in functions:
-        raise UsageError(f"{name}: custom_inputs_entrypoint {definition.custom_inputs!r} is no function of the reference")
-    for both, what in ((definition.inputs.keys() & definition.outputs.keys(), "an input and an output"),
-                       (definition.inputs.keys() & definition.axes.keys(), "an input and an axis")):  # fmt: skip
+        raise UsageError(
+            f"{name}: custom_inputs_entrypoint {definition.custom_inputs!r} is no function of the reference"
+        )
+    for both, what in (
+        (definition.inputs.keys() & definition.outputs.keys(), "an input and an output"),
+        (definition.inputs.keys() & definition.axes.keys(), "an input and an axis"),
+    ):
         if both:
             raise UsageError(f"{name}: {sorted(both)[0]!r} is both {what}")
     for what, specs in (("input", definition.inputs), ("output", definition.outputs)):
@@ -219,6 +223,8 @@ def _check(definition: Definition) -> None:
                 raise UsageError(f"{name}: {what} {key!r} has dtype {spec.dtype!r}; known: {', '.join(ITEMSIZE)}")
             for axis in spec.shape or ():
                 if axis not in definition.axes and not axis.isdigit():
-                    raise UsageError(f"{name}: {what} {key!r} has axis {axis!r}, which is not among {', '.join(definition.axes)}")
+                    raise UsageError(
+                        f"{name}: {what} {key!r} has axis {axis!r}, which is not among {', '.join(definition.axes)}"
+                    )
     if not definition.outputs:
         raise UsageError(f"{name}: a problem has at least one output")

@@ -31,13 +31,31 @@ if TYPE_CHECKING:
 VERSION = "kernels/1"
 
 KINDS = {
-    "parse": FailureKind.PARSE, "compile": FailureKind.PARSE, "flags": FailureKind.GATE, "contract": FailureKind.GATE, "hardware": FailureKind.GATE,
-    "library": FailureKind.GATE, "crash": FailureKind.CRASH, "timeout": FailureKind.TIMEOUT, "memory": FailureKind.MEMORY,
+    "parse": FailureKind.PARSE,
+    "compile": FailureKind.PARSE,
+    "flags": FailureKind.GATE,
+    "contract": FailureKind.GATE,
+    "hardware": FailureKind.GATE,
+    "library": FailureKind.GATE,
+    "crash": FailureKind.CRASH,
+    "timeout": FailureKind.TIMEOUT,
+    "memory": FailureKind.MEMORY,
     "timing": FailureKind.METRIC,
-}  # fmt: skip
+}
 """Kernel failure kinds -> the spine's; what is not here is INCORRECT (value, shape, dtype, count, structure, precision)."""
 
-KNOWN = {"problem": str, "path": str, "device": str, "clock": str, "workloads": int, "hidden": int, "calls": int, "blocks": int, "entry": str, "compat": bool}
+KNOWN = {
+    "problem": str,
+    "path": str,
+    "device": str,
+    "clock": str,
+    "workloads": int,
+    "hidden": int,
+    "calls": int,
+    "blocks": int,
+    "entry": str,
+    "compat": bool,
+}
 
 
 class KernelEvaluator:
@@ -60,11 +78,17 @@ class KernelEvaluator:
     # ---- the protocol --------------------------------------------------------------------------------------------
 
     def digest(self) -> str:
-        facts = {"version": VERSION, "settings": {k: v for k, v in self.settings.items() if k != "path"}, "problem": self.problem.definition.digest()}
+        facts = {
+            "version": VERSION,
+            "settings": {k: v for k, v in self.settings.items() if k != "path"},
+            "problem": self.problem.definition.digest(),
+        }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def stages(self) -> Sequence[Stage]:
-        return (Stage("measure", self.task.evaluate.repeats.screen, self.task.evaluate.timeout, self.task.evaluate.gpus),)
+        return (
+            Stage("measure", self.task.evaluate.repeats.screen, self.task.evaluate.timeout, self.task.evaluate.gpus),
+        )
 
     def measure(self, job: Job, progress: Callable[[str], None]) -> Evidence:
         """Each block measures every tree afresh (new process, new secrets), candidate and champion in ABBA order."""
@@ -91,11 +115,21 @@ class KernelEvaluator:
                 _sort(tree, block, verdict, time.monotonic() - start, samples, checks, failures)
         gpu = time.monotonic() - began if self.device == "cuda" else 0.0
         return Evidence(
-            job.id, job.trees, self.site.task_digest, self.site.evaluator, self.site.machine, job.stage,
+            job.id,
+            job.trees,
+            self.site.task_digest,
+            self.site.evaluator,
+            self.site.machine,
+            job.stage,
             secret=hashlib.sha256("".join(commitments).encode()).hexdigest() if commitments else "",
-            samples=tuple(samples), failures=failures, checks=tuple(checks), sandbox=sandbox, facts=found,
-            cost=Cost(time.monotonic() - began, time.process_time() - cpu, gpu), artifacts=tuple(artifacts),
-        )  # fmt: skip
+            samples=tuple(samples),
+            failures=failures,
+            checks=tuple(checks),
+            sandbox=sandbox,
+            facts=found,
+            cost=Cost(time.monotonic() - began, time.process_time() - cpu, gpu),
+            artifacts=tuple(artifacts),
+        )
 
     def close(self) -> None:
         if self._referee is not None:
@@ -112,7 +146,9 @@ class KernelEvaluator:
     @property
     def problem(self) -> Problem:
         if self._problem is None:
-            self._problem = find(self.settings["problem"], self.settings["path"], Path(self.task.root), compat=self.settings["compat"])
+            self._problem = find(
+                self.settings["problem"], self.settings["path"], Path(self.task.root), compat=self.settings["compat"]
+            )
         return self._problem
 
     @property
@@ -146,8 +182,15 @@ class KernelEvaluator:
         if self.device == "cpu" and problem.tiny:
             problem = replace(problem, workloads=problem.tiny)
         drawn = chosen["hidden"] if strict and self.device == "cuda" and problem.draw is not None else 0
-        plan = Plan(workloads=chosen["workloads"], hidden=drawn, blocks=chosen["blocks"] * (2 if strict else 1), calls=chosen["calls"],
-                    seconds=min(self.task.evaluate.timeout, 60.0), load=self.task.evaluate.timeout, keep=not strict)  # fmt: skip
+        plan = Plan(
+            workloads=chosen["workloads"],
+            hidden=drawn,
+            blocks=chosen["blocks"] * (2 if strict else 1),
+            calls=chosen["calls"],
+            seconds=min(self.task.evaluate.timeout, 60.0),
+            load=self.task.evaluate.timeout,
+            keep=not strict,
+        )
         evidence: KernelEvidence = self.referee.measure(problem, from_files(self._sources(tree), self.entry), plan)
         return evidence
 
@@ -160,19 +203,37 @@ class KernelEvaluator:
         if self._workshop is None:
             from evolve.evaluators.materialise import Workshop
 
-            self._workshop = Workshop(self.site.archive, Path(self.site.scratch) / f"trees-{os.getpid()}", base=self.site.base, may_edit=self.task.may_edit)
+            self._workshop = Workshop(
+                self.site.archive,
+                Path(self.site.scratch) / f"trees-{os.getpid()}",
+                base=self.site.base,
+                may_edit=self.task.may_edit,
+            )
         folder = self._workshop.folder(tree)
         file = self.entry.partition("::")[0]
         sources = {}
         for path in sorted((folder / file).parent.iterdir() if (folder / file).parent.is_dir() else []):
             name = path.relative_to(folder).as_posix()
-            if path.is_file() and not path.is_symlink() and (name == file or self.task.may_edit(name)) and path.suffix in (".py", ".cu", ".cpp", ".cuh", ".h"):
+            if (
+                path.is_file()
+                and not path.is_symlink()
+                and (name == file or self.task.may_edit(name))
+                and path.suffix in (".py", ".cu", ".cpp", ".cuh", ".h")
+            ):
                 sources[name] = path.read_text(encoding="utf-8", errors="replace")
         if file not in sources:
             sources[file] = "raise FileNotFoundError('the entry file is missing')\n"
         return sources
 
-    def _keep(self, tree: str, block: int, evidence: KernelEvidence, verdict: KernelVerdict, found: dict[str, Any], artifacts: list[Artifact]) -> None:
+    def _keep(
+        self,
+        tree: str,
+        block: int,
+        evidence: KernelEvidence,
+        verdict: KernelVerdict,
+        found: dict[str, Any],
+        artifacts: list[Artifact],
+    ) -> None:
         from evolve.evaluators.kernels import feedback
 
         facts = feedback.facts(evidence, verdict)
@@ -193,7 +254,9 @@ def find(name: str, path: str, root: Path, *, compat: bool = False) -> Problem:
     found = [formats.load_kernelbench(where)] if where.suffix == ".py" else formats.load(where)
     chosen = [p for p in found if p.name == name] if name else found
     if len(chosen) != 1:
-        raise UsageError(f"{where} holds {len(found)} problems; name one with settings.problem: {', '.join(p.name for p in found[:8])}")
+        raise UsageError(
+            f"{where} holds {len(found)} problems; name one with settings.problem: {', '.join(p.name for p in found[:8])}"
+        )
     return formats.compat(chosen[0]) if compat else chosen[0]
 
 
@@ -201,19 +264,42 @@ def _settings(site: Site) -> dict[str, Any]:
     given = dict(site.task.evaluate.settings)
     for key, value in given.items():
         if key not in KNOWN:
-            raise TaskError(f"evaluate.settings has no key {key!r} for the kernels evaluator; known: {', '.join(KNOWN)}")
+            raise TaskError(
+                f"evaluate.settings has no key {key!r} for the kernels evaluator; known: {', '.join(KNOWN)}"
+            )
         if not isinstance(value, KNOWN[key]) or (KNOWN[key] is int and isinstance(value, bool)):
             raise TaskError(f"evaluate.settings.{key} must be {KNOWN[key].__name__}, not {value!r}")
-    defaults = {"problem": "", "path": "", "device": "auto", "clock": "work", "workloads": 2, "hidden": 1, "calls": 8, "blocks": 2, "entry": "", "compat": False}
+    defaults = {
+        "problem": "",
+        "path": "",
+        "device": "auto",
+        "clock": "work",
+        "workloads": 2,
+        "hidden": 1,
+        "calls": 8,
+        "blocks": 2,
+        "entry": "",
+        "compat": False,
+    }
     chosen = {**defaults, **given}
     if chosen["device"] not in ("auto", "cuda", "cpu"):
         raise TaskError(f"evaluate.settings.device {chosen['device']!r}; known: auto, cuda, cpu")
     if not chosen["problem"] and not chosen["path"]:
-        raise TaskError("evaluate.settings.problem names no problem; such as problem = 'rmsnorm' (docs/kernels.md lists the pack)")
+        raise TaskError(
+            "evaluate.settings.problem names no problem; such as problem = 'rmsnorm' (docs/kernels.md lists the pack)"
+        )
     return chosen
 
 
-def _sort(tree: str, block: int, verdict: KernelVerdict, seconds: float, samples: list[Sample], checks: list[Check], failures: dict[str, Failure]) -> None:
+def _sort(
+    tree: str,
+    block: int,
+    verdict: KernelVerdict,
+    seconds: float,
+    samples: list[Sample],
+    checks: list[Check],
+    failures: dict[str, Failure],
+) -> None:
     """A verdict on one measurement as the spine's evidence."""
     if verdict.status is Status.SCORED:
         assert verdict.score is not None

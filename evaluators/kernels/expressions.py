@@ -24,7 +24,11 @@ def evaluate(expression: str, axes: Mapping[str, int]) -> int:
 
 def names(expression: str) -> set[str]:
     """Axis names an expression reads."""
-    return {n.id for n in ast.walk(ast.parse(expression, mode="eval")) if isinstance(n, ast.Name)} - {"min", "max", "ceil_div"}
+    return {n.id for n in ast.walk(ast.parse(expression, mode="eval")) if isinstance(n, ast.Name)} - {
+        "min",
+        "max",
+        "ceil_div",
+    }
 
 
 def _walk(node: ast.expr, axes: Mapping[str, int], text: str) -> float:
@@ -44,7 +48,9 @@ def _walk(node: ast.expr, axes: Mapping[str, int], text: str) -> float:
             if name == "ceil_div":
                 return -(-values[0] // values[1])
             return min(values) if name == "min" else max(values)
-    raise UsageError(f"axis expression {text!r} holds {type(node).__name__}; only whole-number arithmetic on axes is read")
+    raise UsageError(
+        f"axis expression {text!r} holds {type(node).__name__}; only whole-number arithmetic on axes is read"
+    )
 
 
 def _binary(op: ast.operator, left: float, right: float, text: str) -> float:

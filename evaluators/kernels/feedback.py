@@ -28,8 +28,14 @@ def facts(evidence: KernelEvidence, verdict: KernelVerdict) -> dict[str, Any]:
                 "note": row.note,
             }
         )
-    return {"status": verdict.status.value, "reason": verdict.reason[:2000], "workloads": rows, "compiler": dict(evidence.compiler),
-            "label": verdict.label, "notes": [f["what"] for f in evidence.screen if f.get("level") == "note"][:8]}  # fmt: skip
+    return {
+        "status": verdict.status.value,
+        "reason": verdict.reason[:2000],
+        "workloads": rows,
+        "compiler": dict(evidence.compiler),
+        "label": verdict.label,
+        "notes": [f["what"] for f in evidence.screen if f.get("level") == "note"][:8],
+    }
 
 
 def sentence(found: dict[str, Any]) -> str:
@@ -43,5 +49,7 @@ def sentence(found: dict[str, Any]) -> str:
             f"({row['gb_per_s']} GB/s, {row['tflop_per_s']} TFLOP/s)" + (f"; {row['note']}" if row["note"] else "")
         )
     for kernel in found["compiler"].get("kernels", []):
-        lines.append(f"kernel {kernel['name']}: {kernel['registers']} registers, {kernel['spills']} spilled, {kernel['shared']} bytes of shared memory")
+        lines.append(
+            f"kernel {kernel['name']}: {kernel['registers']} registers, {kernel['spills']} spilled, {kernel['shared']} bytes of shared memory"
+        )
     return "\n".join(lines)

@@ -192,9 +192,17 @@ def _decoded(value: Any) -> Any:
 
 
 def solution(
-    definition: str, sources: Mapping[str, str], entry_point: str, *, languages: Iterable[str], name: str = "",
-    author: str = "evolve", hardware: Iterable[str] = ("LOCAL",), description: str = "", passing: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+    definition: str,
+    sources: Mapping[str, str],
+    entry_point: str,
+    *,
+    languages: Iterable[str],
+    name: str = "",
+    author: str = "evolve",
+    hardware: Iterable[str] = ("LOCAL",),
+    description: str = "",
+    passing: bool = False,
+) -> dict[str, Any]:
     """Upstream's solution.json (`solution.py`). passing: destination-passing style (outputs given as last arguments).
 
     Raises UsageError for mixed language groups, an entry point outside the sources or a path that leaves the folder.
@@ -204,10 +212,14 @@ def solution(
     if unknown := set(languages) - {m for members in LANGUAGES.values() for m in members}:
         raise UsageError(f"unknown language {sorted(unknown)[0]!r}; known: {', '.join(sum(LANGUAGES.values(), ()))}")
     if len(groups) != 1:
-        raise UsageError(f"languages {', '.join(languages)} mix upstream's Python and C++ groups; give one solution each")
+        raise UsageError(
+            f"languages {', '.join(languages)} mix upstream's Python and C++ groups; give one solution each"
+        )
     file, _, function = entry_point.partition("::")
     if file not in sources or not function:
-        raise UsageError(f"entry point {entry_point!r} must be 'file::function' with the file among {', '.join(sources)}")
+        raise UsageError(
+            f"entry point {entry_point!r} must be 'file::function' with the file among {', '.join(sources)}"
+        )
     for path in sources:
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise UsageError(f"source path {path!r} must be relative, without '..'")
@@ -239,13 +251,23 @@ NEEDS = {"PASSED": (True, True), "INCORRECT_NUMERICAL": (True, False)}
 
 
 def trace(
-    definition: str, workload: Mapping[str, Any], solution_name: str, status: str, *, hardware: str,
-    libraries: Mapping[str, str], log: str = "", correctness: Mapping[str, Any] | None = None,
-    performance: Mapping[str, Any] | None = None, when: float | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    definition: str,
+    workload: Mapping[str, Any],
+    solution_name: str,
+    status: str,
+    *,
+    hardware: str,
+    libraries: Mapping[str, str],
+    log: str = "",
+    correctness: Mapping[str, Any] | None = None,
+    performance: Mapping[str, Any] | None = None,
+    when: float | None = None,
+) -> dict[str, Any]:
     """One upstream trace; strict JSON (no NaN). Raises UsageError where the blocks do not fit the status."""
     wants = NEEDS.get(status, (False, False))
-    for (wanted, block), what in zip(((wants[0], correctness), (wants[1], performance)), ("correctness", "performance"), strict=True):
+    for (wanted, block), what in zip(
+        ((wants[0], correctness), (wants[1], performance)), ("correctness", "performance"), strict=True
+    ):
         if wanted != (block is not None):
             raise UsageError(f"a trace of status {status} {'needs' if wanted else 'has no'} {what} block")
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when if when is not None else time.time()))
@@ -286,8 +308,13 @@ def workload_to_json(workload: Workload) -> dict[str, Any]:
             item |= {"path": given.path, "tensor_key": given.key}
         inputs[name] = item
     t = workload.tolerance
-    tolerance = {"max_atol": t.atol, "max_rtol": t.rtol, "required_matched_ratio": t.ratio, "max_error_cap": t.cap,
-                 "allow_negative_inf": t.negative_inf}  # fmt: skip
+    tolerance = {
+        "max_atol": t.atol,
+        "max_rtol": t.rtol,
+        "required_matched_ratio": t.ratio,
+        "max_error_cap": t.cap,
+        "allow_negative_inf": t.negative_inf,
+    }
     return {"uuid": workload.uuid, "axes": dict(workload.axes), "inputs": inputs, "tolerance": tolerance}
 
 
@@ -295,7 +322,9 @@ def definition_to_json(definition: Definition) -> dict[str, Any]:
     """definition.json of a definition."""
 
     def axis(item: Axis) -> dict[str, Any]:
-        extra = {"const": {"value": item.value}, "expr": {"expression": item.expression}, "var": {}}[item.kind]
+        extra: dict[str, Any] = {"const": {"value": item.value}, "expr": {"expression": item.expression}, "var": {}}[
+            item.kind
+        ]
         return {"type": item.kind, **extra}
 
     def spec(item: Spec) -> dict[str, Any]:

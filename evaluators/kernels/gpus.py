@@ -23,7 +23,13 @@ def cards() -> list[str]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    found = subprocess.run([tool, "--query-gpu=index,uuid", "--format=csv,noheader"], capture_output=True, text=True, timeout=20, check=False)
+    found = subprocess.run(
+        [tool, "--query-gpu=index,uuid", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
     rows = [line.split(", ") for line in found.stdout.splitlines() if ", " in line]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -59,5 +65,7 @@ def take(seconds: float = 600.0, uuids: list[str] | None = None, folder: Path | 
             except BlockingIOError:
                 os.close(handle)
         if time.monotonic() > until:
-            raise InfrastructureError(f"all {len(known)} GPUs are leased by other measurements; none became free in {seconds:g} s")
+            raise InfrastructureError(
+                f"all {len(known)} GPUs are leased by other measurements; none became free in {seconds:g} s"
+            )
         time.sleep(0.05)

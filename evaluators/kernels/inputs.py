@@ -28,7 +28,9 @@ def dtype_of(name: str) -> torch.dtype:
     return found
 
 
-def make(problem: Problem, workload: Workload, seed: int, family: str = "default", device: str = "cpu") -> dict[str, Any]:
+def make(
+    problem: Problem, workload: Workload, seed: int, family: str = "default", device: str = "cpu"
+) -> dict[str, Any]:
     """Inputs of one call, in the definition's order: name -> tensor on `device`, or Python scalar."""
     generator = torch.Generator(device=device)
     generator.manual_seed(seed & ((1 << 63) - 1))
@@ -45,8 +47,15 @@ def rand(shape: tuple[int, ...], generator: torch.Generator, device: str, *, uni
     return draw(shape, generator=generator, device=device, dtype=torch.float32)
 
 
-def declared(kind: str, shape: tuple[int, ...], dtype: torch.dtype, sizes: Mapping[str, int], generator: torch.Generator,
-             family: str, device: str) -> torch.Tensor:  # fmt: skip
+def declared(
+    kind: str,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    sizes: Mapping[str, int],
+    generator: torch.Generator,
+    family: str,
+    device: str,
+) -> torch.Tensor:
     """One tensor of a pack problem's declared kind (tasks/sol_execbench/problems/__init__.py lists them)."""
     kind, _, argument = kind.partition(":")
     if kind == "index":
@@ -106,7 +115,9 @@ def _vary(value: torch.Tensor, family: str, generator: torch.Generator, device: 
 # ---- foreign problems ------------------------------------------------------------------------------------------------
 
 
-def _foreign(problem: Problem, workload: Workload, sizes: Mapping[str, int], generator: torch.Generator, device: str) -> dict[str, Any]:
+def _foreign(
+    problem: Problem, workload: Workload, sizes: Mapping[str, int], generator: torch.Generator, device: str
+) -> dict[str, Any]:
     """Upstream's order: scalar, safetensors, custom, random (`io.py:372-441`)."""
     definition = problem.definition
     values: dict[str, Any] = {}
@@ -148,8 +159,10 @@ def _random(spec: Spec, shape: tuple[int, ...], generator: torch.Generator, devi
 def _blob(problem: Problem, path: str, key: str, device: str) -> torch.Tensor:
     file = problem.root / path
     if not file.is_file():
-        raise UsageError(f"{problem.name}: {path} is not beside the workloads; this workload cannot run without its blob")
-    from safetensors.torch import load_file
+        raise UsageError(
+            f"{problem.name}: {path} is not beside the workloads; this workload cannot run without its blob"
+        )
+    from safetensors.torch import load_file  # type: ignore[import-not-found]
 
     tensors: dict[str, torch.Tensor] = load_file(str(file), device=device)
     return tensors[key]

@@ -58,10 +58,23 @@ def judge_kernel(evidence: KernelEvidence, rules: Rules | None = None) -> Kernel
         fault = evidence.fault
         return KernelVerdict(Status.INVALID, None, fault.message or fault.kind, fault.kind, fault.stage, label=label)
     findings = tuple(checks.run(evidence, rules))
-    for says, status in ((Says.CHEAT, Status.CHEAT), (Says.INVALID, Status.INVALID), (Says.AUDIT, Status.AUDIT), (Says.UNABLE, Status.AUDIT)):
+    for says, status in (
+        (Says.CHEAT, Status.CHEAT),
+        (Says.INVALID, Status.INVALID),
+        (Says.AUDIT, Status.AUDIT),
+        (Says.UNABLE, Status.AUDIT),
+    ):
         for finding in findings:
             if finding.says is says:
-                return KernelVerdict(status, None, f"{finding.check}: {finding.detail}", finding.kind or finding.check, "measure", findings=findings, label=label)
+                return KernelVerdict(
+                    status,
+                    None,
+                    f"{finding.check}: {finding.detail}",
+                    finding.kind or finding.check,
+                    "measure",
+                    findings=findings,
+                    label=label,
+                )
     try:
         rows = tuple(_workload(evidence, index, facts, rules) for index, facts in enumerate(evidence.workloads))
     except UsageError as error:
@@ -72,9 +85,12 @@ def judge_kernel(evidence: KernelEvidence, rules: Rules | None = None) -> Kernel
         return KernelVerdict(Status.AUDIT, None, f"D6: {low[0].note}", "D6", "score", **common)  # type: ignore[arg-type]
     value = fmean(row.score if row.score is not None else 1.0 for row in rows)
     return KernelVerdict(
-        Status.SCORED, value, speedup=score.geomean([row.baseline / row.time for row in rows]),
-        headroom=score.geomean([row.headroom for row in rows]), **common,  # type: ignore[arg-type]
-    )  # fmt: skip
+        Status.SCORED,
+        value,
+        speedup=score.geomean([row.baseline / row.time for row in rows]),
+        headroom=score.geomean([row.headroom for row in rows]),
+        **common,  # type: ignore[arg-type]
+    )
 
 
 def times(calls: Sequence[Call], slack: float) -> dict[int, list[float]]:
@@ -97,12 +113,36 @@ def _workload(evidence: KernelEvidence, index: int, facts: WorkloadFacts, rules:
         if not facts.baseline:
             raise UsageError(f"workload {facts.uuid}: neither a baseline beside it nor a stored one")
         every = sorted(t for block in a.values() for t in block)
-        found = Ratio(median(every) / facts.baseline, every[0] / facts.baseline, every[-1] / facts.baseline, len(every), fmean(every) / median(every))
+        found = Ratio(
+            median(every) / facts.baseline,
+            every[0] / facts.baseline,
+            every[-1] / facts.baseline,
+            len(every),
+            fmean(every) / median(every),
+        )
         anchor = facts.baseline
-    tail = found.tail if found.tail > rules.tail and "D9" not in rules.off and found.n >= 8 and evidence.clock != "real" else 1.0
+    tail = (
+        found.tail
+        if found.tail > rules.tail and "D9" not in rules.off and found.n >= 8 and evidence.clock != "real"
+        else 1.0
+    )
     time = found.value * anchor * tail
     baseline = facts.baseline or anchor
     result = score.sol(time, baseline, facts.bound)
-    note = result.note if tail == 1.0 else f"mean/median is {tail:.2f} times the baseline's: the mean counts (D9). {result.note}".strip()
-    return WorkloadScore(facts.uuid, time, found.low * anchor * tail, found.high * anchor * tail, baseline, facts.bound, result.value, result.headroom,
-                         found.value * tail, note)  # fmt: skip
+    note = (
+        result.note
+        if tail == 1.0
+        else f"mean/median is {tail:.2f} times the baseline's: the mean counts (D9). {result.note}".strip()
+    )
+    return WorkloadScore(
+        facts.uuid,
+        time,
+        found.low * anchor * tail,
+        found.high * anchor * tail,
+        baseline,
+        facts.bound,
+        result.value,
+        result.headroom,
+        found.value * tail,
+        note,
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from evolve.evaluators.kernels.definition import Axis, Definition, Given, Problem, Spec, Tolerance, Workload
 from evolve.tasks.errors import UsageError
 
-_RUN = '''
+_RUN = """
 
 def run({arguments}):
     torch.manual_seed(0)
@@ -20,7 +20,7 @@ def run({arguments}):
 
 def _evolve_inputs(axes_and_scalars, device):
     return {{name: value.to(device) if hasattr(value, "to") else value for name, value in zip({names!r}, get_inputs())}}
-'''
+"""
 
 
 def wrap(file: Path) -> Problem:
@@ -42,7 +42,10 @@ def wrap(file: Path) -> Problem:
     values = scope["get_inputs"]()
     result = scope["run"](*values)
     outputs = result if isinstance(result, tuple | list) else (result,)
-    given = {n: Given("custom") if isinstance(v, torch.Tensor) else Given("scalar", value=v) for n, v in zip(arguments, values, strict=True)}
+    given = {
+        n: Given("custom") if isinstance(v, torch.Tensor) else Given("scalar", value=v)
+        for n, v in zip(arguments, values, strict=True)
+    }
     definition = Definition(
         name=file.stem,
         axes={"one": Axis("const", value=1)},

@@ -33,11 +33,20 @@ class Nursery:
         if not (Path(root) / "evolve").is_dir():
             root = str(Path(root).parent)
         code = f"import sys; sys.path.insert(0, {root!r}); from evolve.evaluators.kernels import nursery; nursery.main({theirs.fileno()})"
-        keep = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "CUDA_HOME", "HOME")}
+        keep = {
+            k: v
+            for k, v in os.environ.items()
+            if k in ("PATH", "LANG", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "CUDA_HOME", "HOME")
+        }
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-c", code], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**keep, **(env or {})}, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-I", "-c", code],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**keep, **(env or {})},
+            start_new_session=True,
+        )
         theirs.close()
         self._control = ours
         self._ask(None, [], START_SECONDS)
@@ -56,12 +65,21 @@ class Nursery:
         answer: dict[str, Any] = json.loads(data)
         return answer
 
-    def spawn(self, size: int, device: str, clock: str = "real", env: Mapping[str, str] | None = None, cpu: float = 900) -> Link:
+    def spawn(
+        self, size: int, device: str, clock: str = "real", env: Mapping[str, str] | None = None, cpu: float = 900
+    ) -> Link:
         """A new worker with `size` bytes of shared memory behind the control page."""
         region = os.memfd_create("evolve-kernels")
         os.ftruncate(region, PAGE + -(-max(size, PAGE) // PAGE) * PAGE)
         ours, theirs = socket.socketpair()
-        request = {"spawn": True, "device": device, "clock": clock, "scratch": self.scratch, "env": dict(env or {}), "cpu": cpu}
+        request = {
+            "spawn": True,
+            "device": device,
+            "clock": clock,
+            "scratch": self.scratch,
+            "env": dict(env or {}),
+            "cpu": cpu,
+        }
         try:
             answer = self._ask(request, [theirs.fileno(), region])
         finally:

@@ -32,7 +32,7 @@ def main(control_fd: int) -> None:
     import torch  # what candidates need is loaded once, before any fork
 
     try:
-        import triton  # noqa: F401
+        import triton
         import triton.runtime.interpreter  # noqa: F401
     except ImportError:
         pass
@@ -93,17 +93,32 @@ def _confine(request: dict[str, Any], folder: str) -> str:
     label = "process"
     if _unshare(NEWNET | NEWIPC | NEWUTS):
         label += "+no-network"
-    for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, request.get("file_bytes", 256 << 20)),
-                         (resource.RLIMIT_NOFILE, 1024), (resource.RLIMIT_CPU, int(request.get("cpu", 900)))):  # fmt: skip
+    for limit, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, request.get("file_bytes", 256 << 20)),
+        (resource.RLIMIT_NOFILE, 1024),
+        (resource.RLIMIT_CPU, int(request.get("cpu", 900))),
+    ):
         resource.setrlimit(limit, (value, value))
     _prctl(NO_NEW_PRIVS, 1)
     os.chdir(folder)
     os.umask(0o077)
-    keep = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "CUDA_HOME")}
+    keep = {
+        k: v
+        for k, v in os.environ.items()
+        if k in ("PATH", "LANG", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "CUDA_HOME")
+    }
     os.environ.clear()
     os.environ.update(keep)
-    os.environ.update(HOME=folder, TMPDIR=folder, TRITON_CACHE_DIR=f"{folder}/triton", TORCHINDUCTOR_CACHE_DIR=f"{folder}/inductor",
-                      USER="candidate", OMP_NUM_THREADS="1", **request.get("env", {}))  # fmt: skip
+    os.environ.update(
+        HOME=folder,
+        TMPDIR=folder,
+        TRITON_CACHE_DIR=f"{folder}/triton",
+        TORCHINDUCTOR_CACHE_DIR=f"{folder}/inductor",
+        USER="candidate",
+        OMP_NUM_THREADS="1",
+        **request.get("env", {}),
+    )
     tempfile.tempdir = folder
     null = os.open(os.devnull, os.O_RDWR)
     log = os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -123,7 +138,7 @@ def _prctl(option: int, value: int) -> None:
 
 def _reap(control: socket.socket, folders: dict[int, str]) -> None:
     for pid in list(folders):
-        done, status = os.waitpid(pid, os.WNOHANG)
+        done, _ = os.waitpid(pid, os.WNOHANG)
         if done:
             _kill(pid)
             shutil.rmtree(folders.pop(pid), ignore_errors=True)

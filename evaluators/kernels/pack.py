@@ -42,7 +42,9 @@ def get(name: str) -> Problem:
     if name in pack:
         return pack[name]
     close = difflib.get_close_matches(name, pack, n=1)
-    raise UsageError(f"no problem {name!r} in the pack; " + (f"did you mean {close[0]!r}?" if close else "see docs/kernels.md"))
+    raise UsageError(
+        f"no problem {name!r} in the pack; " + (f"did you mean {close[0]!r}?" if close else "see docs/kernels.md")
+    )
 
 
 def seed_source(problem: Problem) -> str:
@@ -51,8 +53,14 @@ def seed_source(problem: Problem) -> str:
     lines = [f'"""{problem.name}: {definition.description}', ""]
     for what, specs in (("Inputs", definition.inputs), ("Outputs", definition.outputs)):
         lines.append(f"{what}:")
-        lines += [f"    {n}: {s.dtype}{'' if s.shape is None else ' [' + ', '.join(s.shape) + ']'}" for n, s in specs.items()]
-    lines += ["", "`run` takes the inputs in order and returns the outputs in order; it may use PyTorch, Triton or inline CUDA C++.", '"""']
+        lines += [
+            f"    {n}: {s.dtype}{'' if s.shape is None else ' [' + ', '.join(s.shape) + ']'}" for n, s in specs.items()
+        ]
+    lines += [
+        "",
+        "`run` takes the inputs in order and returns the outputs in order; it may use PyTorch, Triton or inline CUDA C++.",
+        '"""',
+    ]
     return "\n".join(lines) + "\n\n" + definition.reference
 
 
@@ -63,19 +71,31 @@ def _problem(entry: Any) -> Problem:
     inputs = {name: _spec(text) for name, text in entry.inputs.items()}
     outputs = {name: _spec(text) for name, text in entry.outputs.items()}
     definition = Definition(
-        name=entry.name, axes=axes, inputs=inputs, outputs=outputs, reference=_source(entry),
-        op_type=entry.family, description=" ".join((inspect.getdoc(entry.run) or "").split()),
-    )  # fmt: skip
+        name=entry.name,
+        axes=axes,
+        inputs=inputs,
+        outputs=outputs,
+        reference=_source(entry),
+        op_type=entry.family,
+        description=" ".join((inspect.getdoc(entry.run) or "").split()),
+    )
     own = {name: _tolerance(entry, spec.dtype) for name, spec in outputs.items()}
     tolerance = max(own.values(), key=lambda t: t.rtol)
     problem = Problem(
         definition,
         tuple(_workload(entry, tolerance, sizes, f"dev-{i}") for i, sizes in enumerate(_columns(entry.dev))),
-        source="pack", family=entry.family, draw=functools.partial(_draw, entry, definition, tolerance),
-        make=functools.partial(_make, entry), golden=True, bytes_moved=entry.bytes_moved, flops=entry.flops, math=entry.math,
-        ratio_cap=entry.ratio_cap, tolerances=own,
+        source="pack",
+        family=entry.family,
+        draw=functools.partial(_draw, entry, definition, tolerance),
+        make=functools.partial(_make, entry),
+        golden=True,
+        bytes_moved=entry.bytes_moved,
+        flops=entry.flops,
+        math=entry.math,
+        ratio_cap=entry.ratio_cap,
+        tolerances=own,
         tiny=tuple(_workload(entry, tolerance, sizes, f"tiny-{i}") for i, sizes in enumerate(_columns(entry.tiny))),
-    )  # fmt: skip
+    )
     return problem
 
 
@@ -108,7 +128,9 @@ def _draw(entry: Any, definition: Definition, tolerance: Tolerance, stream: rand
     for _ in range(1000):
         sizes = {axis: _size(spec, stream) for axis, spec in entry.draw.items()}
         full = definition.sizes(sizes)
-        total = sum(definition.nbytes(spec, full) for spec in (*definition.inputs.values(), *definition.outputs.values()))
+        total = sum(
+            definition.nbytes(spec, full) for spec in (*definition.inputs.values(), *definition.outputs.values())
+        )
         if total <= MOST_BYTES:
             return _workload(entry, tolerance, sizes, f"hidden-{stream.getrandbits(48):012x}")
     raise UsageError(f"{entry.name}: no hidden workload below {MOST_BYTES} bytes in 1000 draws; narrow its ranges")

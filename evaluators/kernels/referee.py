@@ -74,7 +74,9 @@ class _Side:
 class Referee:
     """Measures solutions on one device. Not thread-safe; one a GPU (hold the GPU's lease while it lives)."""
 
-    def __init__(self, nursery: Nursery, device: str = "cpu", clock: str = "real", env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, nursery: Nursery, device: str = "cpu", clock: str = "real", env: Mapping[str, str] | None = None
+    ) -> None:
         self.nursery, self.device, self.env = nursery, device, dict(env or {})
         self.bench: Any = benches.CudaBench() if device == "cuda" else benches.CpuBench(clock)
         name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
@@ -92,8 +94,14 @@ class Referee:
 
     # ---- a measurement -------------------------------------------------------------------------------------------
 
-    def measure(self, problem: Problem, solution: Solution, plan: Plan, stored: Mapping[str, Baseline] | None = None,
-                anchor: Solution | None = None) -> KernelEvidence:  # fmt: skip
+    def measure(
+        self,
+        problem: Problem,
+        solution: Solution,
+        plan: Plan,
+        stored: Mapping[str, Baseline] | None = None,
+        anchor: Solution | None = None,
+    ) -> KernelEvidence:
         """Evidence on one solution. anchor: what B runs (the reference where None).
 
         Raises InfrastructureError for our own failures; whatever the candidate does is in the evidence.
@@ -102,10 +110,19 @@ class Referee:
         chosen = self._workloads(problem, plan, secret)
         facts = tuple(self._facts(problem, w, stored or {}) for w in chosen)
         evidence = KernelEvidence(
-            problem.name, problem.definition.digest(), solution.language, self.name, self.bench.clock,
-            hashlib.sha256(secret).hexdigest(), workloads=facts, sms=self.bench.sms, ratio_cap=problem.ratio_cap,
-            processes=plan.processes, libraries=dict(self.bench.facts()), anchor=plan.baseline or "reference",
-        )  # fmt: skip
+            problem.name,
+            problem.definition.digest(),
+            solution.language,
+            self.name,
+            self.bench.clock,
+            hashlib.sha256(secret).hexdigest(),
+            workloads=facts,
+            sms=self.bench.sms,
+            ratio_cap=problem.ratio_cap,
+            processes=plan.processes,
+            libraries=dict(self.bench.facts()),
+            anchor=plan.baseline or "reference",
+        )
         findings = screen.screen(solution)
         evidence = replace(evidence, screen=tuple(asdict(f) for f in findings))
         if solution.language in NOT_INSTALLED:
@@ -120,8 +137,17 @@ class Referee:
                 break
         return replace(evidence, secret=secret.hex(), clock=self.bench.clock)
 
-    def _process(self, problem: Problem, solution: Solution, anchor: Solution | None, plan: Plan, chosen: Sequence[Workload],
-                 secret: bytes, evidence: KernelEvidence, process: int) -> KernelEvidence:  # fmt: skip
+    def _process(
+        self,
+        problem: Problem,
+        solution: Solution,
+        anchor: Solution | None,
+        plan: Plan,
+        chosen: Sequence[Workload],
+        secret: bytes,
+        evidence: KernelEvidence,
+        process: int,
+    ) -> KernelEvidence:
         size = max(benches.layout(problem, w)[2] for w in chosen) + benches.ALIGN
         sides: dict[str, _Side] = {}
         calls: list[Call] = []
@@ -146,8 +172,17 @@ class Referee:
         exact = all(self._golden.get(f"exact:{problem.name}", {True}))
         return replace(evidence, calls=(*evidence.calls, *calls), fault=fault, exact_golden=exact)
 
-    def _blocks(self, problem: Problem, plan: Plan, chosen: Sequence[Workload], secret: bytes, sides: Mapping[str, _Side],
-                calls: list[Call], process: int, started: int) -> Fault | None:  # fmt: skip
+    def _blocks(
+        self,
+        problem: Problem,
+        plan: Plan,
+        chosen: Sequence[Workload],
+        secret: bytes,
+        sides: Mapping[str, _Side],
+        calls: list[Call],
+        process: int,
+        started: int,
+    ) -> Fault | None:
         stream = random.Random(secret + bytes([process]))
         n = started
         for turn, side in enumerate(alternate(plan.blocks)):
@@ -158,7 +193,17 @@ class Referee:
             for workload in queue:
                 n += 1
                 family = plan.families[_draw(secret, n, "family") % len(plan.families)]
-                outcome = self._call(problem, chosen[workload], sides[side], plan, secret, n, workload, family, process * 1000 + turn // 2)
+                outcome = self._call(
+                    problem,
+                    chosen[workload],
+                    sides[side],
+                    plan,
+                    secret,
+                    n,
+                    workload,
+                    family,
+                    process * 1000 + turn // 2,
+                )
                 if isinstance(outcome, Fault):
                     if side == "B":
                         raise InfrastructureError(f"the baseline of {problem.name} failed: {outcome.message}")
@@ -170,15 +215,33 @@ class Referee:
 
     # ---- one call ------------------------------------------------------------------------------------------------
 
-    def _call(self, problem: Problem, workload: Workload, side: _Side, plan: Plan, secret: bytes, n: int, index: int, family: str,
-              block: int) -> Call | Fault:  # fmt: skip
+    def _call(
+        self,
+        problem: Problem,
+        workload: Workload,
+        side: _Side,
+        plan: Plan,
+        secret: bytes,
+        n: int,
+        index: int,
+        family: str,
+        block: int,
+    ) -> Call | Fault:
         seed = _draw(secret, n if plan.fresh else index, "values")
         given = values.make(problem, workload, seed, family if plan.fresh else "default", self.device)
         right, native = self._answers(problem, given)
         rows, outs, _ = benches.layout(problem, workload)
         full = [row if len(row) == 5 else [row[0], _plain(given[row[0]])] for row in rows]
-        order = {"op": "call", "n": n, "seed": _draw(secret, n, "place") & 0x7FFFFFFF, "inputs": full, "outputs": outs,
-                 "passing": side.passing, "ticket": n, "sums": self._sums(full, given)}  # fmt: skip
+        order = {
+            "op": "call",
+            "n": n,
+            "seed": _draw(secret, n, "place") & 0x7FFFFFFF,
+            "inputs": full,
+            "outputs": outs,
+            "passing": side.passing,
+            "ticket": n,
+            "sums": self._sums(full, given),
+        }
         if self.device == "cuda":
             order["secret_key"] = _draw(secret, n, "key")
         poison = hashlib.sha256(secret + n.to_bytes(8, "little")).digest()
@@ -192,9 +255,22 @@ class Referee:
             return Fault("crash", "call", "the worker sent something else than the end of its call", index)
         return self._record(problem, workload, side, plan, answer, wall, got, right, native, n, index, family, block)
 
-    def _record(self, problem: Problem, workload: Workload, side: _Side, plan: Plan, answer: Mapping[str, Any], wall: float,
-                got: Sequence[torch.Tensor], right: Sequence[torch.Tensor], native: Sequence[torch.Tensor], n: int, index: int, family: str,
-                block: int) -> Call:  # fmt: skip
+    def _record(
+        self,
+        problem: Problem,
+        workload: Workload,
+        side: _Side,
+        plan: Plan,
+        answer: Mapping[str, Any],
+        wall: float,
+        got: Sequence[torch.Tensor],
+        right: Sequence[torch.Tensor],
+        native: Sequence[torch.Tensor],
+        n: int,
+        index: int,
+        family: str,
+        block: int,
+    ) -> Call:
         structure = str(answer.get("structure", ""))
         facts: list[OutputFacts] = []
         own: list[float] = []
@@ -206,11 +282,23 @@ class Referee:
         assert side.seen is not None
         side.seen[index] = side.seen.get(index, 0) + 1
         return Call(
-            n, side.name, index, family, block, us=float(answer["us"]), wall_us=wall * 1e6, warm=side.seen[index] <= plan.warm,
-            opened=bool(answer.get("opened", True)), held=int(answer.get("held", 0)), late_us=float(answer.get("late_us", 0.0)),
-            structure=structure[:400], notes=tuple(str(x)[:200] for x in answer.get("notes", ())[:8]),
-            flags=tuple(str(x)[:80] for x in answer.get("flags", ())[:8]), outputs=tuple(facts), reference_error=tuple(own),
-        )  # fmt: skip
+            n,
+            side.name,
+            index,
+            family,
+            block,
+            us=float(answer["us"]),
+            wall_us=wall * 1e6,
+            warm=side.seen[index] <= plan.warm,
+            opened=bool(answer.get("opened", True)),
+            held=int(answer.get("held", 0)),
+            late_us=float(answer.get("late_us", 0.0)),
+            structure=structure[:400],
+            notes=tuple(str(x)[:200] for x in answer.get("notes", ())[:8]),
+            flags=tuple(str(x)[:80] for x in answer.get("flags", ())[:8]),
+            outputs=tuple(facts),
+            reference_error=tuple(own),
+        )
 
     def _answers(self, problem: Problem, given: Mapping[str, Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         run = self._golden.setdefault(problem.name, reference(problem))
@@ -234,7 +322,9 @@ class Referee:
     _transport = ""
 
     def _side(self, name: str, size: int) -> _Side:
-        link = self.nursery.spawn(size if self.device == "cpu" else max(size, 1 << 20), self.device, self.bench.clock, self.env)
+        link = self.nursery.spawn(
+            size if self.device == "cpu" else max(size, 1 << 20), self.device, self.bench.clock, self.env
+        )
         try:
             self._transport = self.bench.attach(link, size)
         except BaseException:
@@ -270,7 +360,13 @@ class Referee:
         return side
 
     def _load(self, side: _Side, solution: Solution, plan: Plan) -> tuple[Fault | None, dict[str, Any]]:
-        order = {"op": "load", "files": dict(solution.sources), "entry": solution.entry, "flags": list(solution.flags), "number": side.link.pid}
+        order = {
+            "op": "load",
+            "files": dict(solution.sources),
+            "entry": solution.entry,
+            "flags": list(solution.flags),
+            "number": side.link.pid,
+        }
         side.passing = solution.passing
         try:
             answer = side.link.ask(order, plan.load)
@@ -292,11 +388,17 @@ class Referee:
     # ---- what is measured ----------------------------------------------------------------------------------------
 
     def _workloads(self, problem: Problem, plan: Plan, secret: bytes) -> list[Workload]:
-        listed = [w for w in problem.workloads if not w.needs_blobs or all((problem.root / g.path).is_file() for g in w.inputs.values() if g.path)]
+        listed = [
+            w
+            for w in problem.workloads
+            if not w.needs_blobs or all((problem.root / g.path).is_file() for g in w.inputs.values() if g.path)
+        ]
         chosen = listed[: plan.workloads] if plan.workloads else listed
         if plan.hidden:
             if problem.draw is None:
-                raise InfrastructureError(f"{problem.name} has no generator of hidden workloads; give more development ones")
+                raise InfrastructureError(
+                    f"{problem.name} has no generator of hidden workloads; give more development ones"
+                )
             chosen += [problem.draw(random.Random(secret + b"workload" + bytes([i]))) for i in range(plan.hidden)]
         if not chosen:
             raise InfrastructureError(f"{problem.name}: no workload can run here (their blobs are missing)")
@@ -308,9 +410,18 @@ class Referee:
         base = stored.get(workload.uuid)
         variant, seconds = base.best if base else ("", 0.0)
         return WorkloadFacts(
-            workload.uuid, dict(workload.axes), bound.seconds, bound.provenance, seconds, variant,
-            base.seconds.get("eager", 0.0) if base else 0.0, bound.bytes, bound.flops, hidden=workload.uuid.startswith("hidden-"), tolerance={n: asdict(problem.tolerance(workload, n)) for n in problem.definition.outputs},
-        )  # fmt: skip
+            workload.uuid,
+            dict(workload.axes),
+            bound.seconds,
+            bound.provenance,
+            seconds,
+            variant,
+            base.seconds.get("eager", 0.0) if base else 0.0,
+            bound.bytes,
+            bound.flops,
+            hidden=workload.uuid.startswith("hidden-"),
+            tolerance={n: asdict(problem.tolerance(workload, n)) for n in problem.definition.outputs},
+        )
 
 
 _ENDINGS = {"closed": "ended", "late": "took too long", "garbage": "sent garbage"}

@@ -37,7 +37,9 @@ def sol(time: float, baseline: float, bound: float) -> Score:
         if not math.isfinite(value) or value <= 0:
             raise UsageError(f"{name} is {value}: a score needs positive, finite seconds")
     if bound >= baseline:
-        raise UsageError(f"T_SOL {bound:.3g} s is not below the measured baseline {baseline:.3g} s: the bound is rejected; review it")
+        raise UsageError(
+            f"T_SOL {bound:.3g} s is not below the measured baseline {baseline:.3g} s: the bound is rejected; review it"
+        )
     headroom = baseline / bound
     if time < FLOOR * bound:
         return Score(None, headroom, f"{time:.3g} s is below {FLOOR} x T_SOL ({bound:.3g} s)", audit=True)
@@ -83,9 +85,14 @@ def suite(results: Mapping[str, tuple[Status, float | None, float, float]], devi
     audited = sum(1 for status, *_ in results.values() if status is Status.AUDIT)
     mean = math.fsum(s for s, *_ in scored) / len(results)
     return Suite(
-        mean, len(scored), audited, len(results) - len(scored) - audited,
-        geomean([up for _, up, _ in scored]), geomean([room for *_, room in scored]), label(device),
-    )  # fmt: skip
+        mean,
+        len(scored),
+        audited,
+        len(results) - len(scored) - audited,
+        geomean([up for _, up, _ in scored]),
+        geomean([room for *_, room in scored]),
+        label(device),
+    )
 
 
 def geomean(values: Sequence[float]) -> float:

@@ -28,21 +28,77 @@ HARMFUL = re.compile(
     r"|cudaDeviceReset|cuDevicePrimaryCtxReset|cudaIpc\w+|cuIpc\w+|cudaLimitPersistingL2CacheSize"
 )
 FORBIDDEN_IMPORTS = {
-    "ctypes": "calls into libraries behind torch's back", "gc": "walks other objects in memory", "subprocess": "starts processes",
-    "socket": "opens connections", "multiprocessing": "starts processes", "inspect": "reads its caller's frames", "signal": "changes how the process ends",
-    "pynvml": "reads or sets the card's state", "cupti": "reaches into the profiler", "requests": "opens connections", "urllib": "opens connections",
-    "http": "opens connections", "shutil": "works on files", "pickle": "loads code from data", "importlib": "loads other code", "builtins": "replaces built-ins",
-    "faulthandler": "reaches into the process", "mmap": "maps memory", "resource": "changes limits", "tempfile": "writes files", "pathlib": "works on files",
-    "__main__": "reads the harness", "code": "runs other code", "sys": "reaches into loaded modules",
-}  # fmt: skip
-FORBIDDEN_CALLS = {"open", "exec", "eval", "compile", "__import__", "globals", "vars", "breakpoint", "input", "memoryview"}
+    "ctypes": "calls into libraries behind torch's back",
+    "gc": "walks other objects in memory",
+    "subprocess": "starts processes",
+    "socket": "opens connections",
+    "multiprocessing": "starts processes",
+    "inspect": "reads its caller's frames",
+    "signal": "changes how the process ends",
+    "pynvml": "reads or sets the card's state",
+    "cupti": "reaches into the profiler",
+    "requests": "opens connections",
+    "urllib": "opens connections",
+    "http": "opens connections",
+    "shutil": "works on files",
+    "pickle": "loads code from data",
+    "importlib": "loads other code",
+    "builtins": "replaces built-ins",
+    "faulthandler": "reaches into the process",
+    "mmap": "maps memory",
+    "resource": "changes limits",
+    "tempfile": "writes files",
+    "pathlib": "works on files",
+    "__main__": "reads the harness",
+    "code": "runs other code",
+    "sys": "reaches into loaded modules",
+}
+FORBIDDEN_CALLS = {
+    "open",
+    "exec",
+    "eval",
+    "compile",
+    "__import__",
+    "globals",
+    "vars",
+    "breakpoint",
+    "input",
+    "memoryview",
+}
 FORBIDDEN_ATTRIBUTES = {
-    "_getframe", "f_back", "f_globals", "f_locals", "gi_frame", "tb_frame", "__code__", "__globals__", "__closure__", "__subclasses__", "__builtins__",
-    "get_objects", "get_referrers", "_current_frames", "modules", "__dict__", "__loader__", "__spec__", "settrace", "setprofile", "_exit", "fork",
-}  # fmt: skip
+    "_getframe",
+    "f_back",
+    "f_globals",
+    "f_locals",
+    "gi_frame",
+    "tb_frame",
+    "__code__",
+    "__globals__",
+    "__closure__",
+    "__subclasses__",
+    "__builtins__",
+    "get_objects",
+    "get_referrers",
+    "_current_frames",
+    "modules",
+    "__dict__",
+    "__loader__",
+    "__spec__",
+    "settrace",
+    "setprofile",
+    "_exit",
+    "fork",
+}
 OS_ALLOWED = {"environ", "path", "cpu_count", "getenv"}
 PATCHABLE = {"torch", "triton", "tl", "time", "math", "F", "random", "statistics", "os", "np", "numpy"}
-NOTED = {"threading": "threads", "concurrent": "threads", "Stream": "streams", "CUDAGraph": "graphs", "lru_cache": "a cache", "data_ptr": "addresses"}
+NOTED = {
+    "threading": "threads",
+    "concurrent": "threads",
+    "Stream": "streams",
+    "CUDAGraph": "graphs",
+    "lru_cache": "a cache",
+    "data_ptr": "addresses",
+}
 
 
 def screen(solution: Solution) -> list[Finding]:
@@ -62,7 +118,9 @@ def screen(solution: Solution) -> list[Finding]:
             visitor = _Visitor()
             visitor.visit(tree)
             found += visitor.found
-            code = "\n".join(n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+            code = "\n".join(
+                n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+            )
             code += "\n" + "\n".join(n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute))
         else:
             code = re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)

@@ -40,8 +40,12 @@ class Solution:
 
 def language_of(text: str) -> str:
     """What a Python source is written in, by its imports ("triton" wins over "pytorch")."""
-    for pattern, name in ((r"^\s*(from|import)\s+cutlass", "cute_dsl"), (r"^\s*(from|import)\s+cuda\.tile", "cutile"),
-                          (r"load_inline\(|cpp_extension", "cuda_cpp"), (r"^\s*(from|import)\s+triton", "triton")):  # fmt: skip
+    for pattern, name in (
+        (r"^\s*(from|import)\s+cutlass", "cute_dsl"),
+        (r"^\s*(from|import)\s+cuda\.tile", "cutile"),
+        (r"load_inline\(|cpp_extension", "cuda_cpp"),
+        (r"^\s*(from|import)\s+triton", "triton"),
+    ):
         if re.search(pattern, text, re.MULTILINE):
             return name
     return "pytorch"
@@ -63,7 +67,14 @@ def from_json(data: Mapping[str, Any]) -> Solution:
     flags = tuple(options.get("cuda_cflags") or ())
     language = (spec.get("languages") or ["pytorch"])[0]
     sources = {item["path"]: item["content"] for item in data["sources"]}
-    return Solution(sources, spec["entry_point"], language, bool(spec.get("destination_passing_style", True)), flags, data.get("name", ""))
+    return Solution(
+        sources,
+        spec["entry_point"],
+        language,
+        bool(spec.get("destination_passing_style", True)),
+        flags,
+        data.get("name", ""),
+    )
 
 
 def refused_flags(flags: tuple[str, ...]) -> list[str]:

@@ -24,7 +24,18 @@ from typing import Any
 from evolve.evaluators.kernels import wire
 
 PACKAGE = "evolve_candidate"
-RESERVED = {"torch", "triton", "numpy", "evolve", "sol_execbench", "cupti", "safetensors", "workload", "definition", "config"}
+RESERVED = {
+    "torch",
+    "triton",
+    "numpy",
+    "evolve",
+    "sol_execbench",
+    "cupti",
+    "safetensors",
+    "workload",
+    "definition",
+    "config",
+}
 """Module names a solution may not bring (N3)."""
 
 
@@ -84,10 +95,12 @@ def load(order: dict[str, Any]) -> Any:
     folder = Path(tempfile.mkdtemp(prefix="candidate-"))
     for name, text in order["files"].items():
         path = folder / name
-        if path.is_absolute() and folder not in path.parents or ".." in Path(name).parts:
+        if (path.is_absolute() and folder not in path.parents) or ".." in Path(name).parts:
             raise CandidateFault("parse", f"source path {name!r} leaves the solution's folder")
         if Path(name).parts[0].partition(".")[0] in RESERVED:
-            raise CandidateFault("parse", f"source {name!r} bears the reserved name {Path(name).parts[0].partition('.')[0]!r}; rename it")
+            raise CandidateFault(
+                "parse", f"source {name!r} bears the reserved name {Path(name).parts[0].partition('.')[0]!r}; rename it"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     file, _, name = order["entry"].partition("::")
@@ -110,7 +123,7 @@ def _python(path: Path, name: str) -> Any:
         raise CandidateFault("parse", f"line {error.lineno}: {error.msg}") from error
     except (KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:  # noqa: BLE001 - a candidate may raise anything; it becomes evidence
+    except BaseException as error:
         raise CandidateFault(_kind(error), _trace(error)) from error
     function = getattr(module, name, None)
     if not callable(function):
@@ -127,9 +140,13 @@ def _compile(folder: Path, order: dict[str, Any], name: str) -> Any:
     build.mkdir()
     try:
         module = cpp_extension.load(
-            name=f"{PACKAGE}_{order['number']}", sources=sources, build_directory=str(build), verbose=False,
-            extra_cuda_cflags=list(order.get("flags") or ["-O3"]), with_cuda=True,
-        )  # fmt: skip
+            name=f"{PACKAGE}_{order['number']}",
+            sources=sources,
+            build_directory=str(build),
+            verbose=False,
+            extra_cuda_cflags=list(order.get("flags") or ["-O3"]),
+            with_cuda=True,
+        )
     except (RuntimeError, OSError, ImportError) as error:
         raise CandidateFault("compile", trimmed(str(error))) from error
     if not hasattr(module, name):
@@ -198,7 +215,11 @@ class State:
             "cudnn_tf32": torch.backends.cudnn.allow_tf32,
         }
         matmul = torch.backends.cuda.matmul
-        for name in ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction", "allow_fp16_accumulation"):
+        for name in (
+            "allow_fp16_reduced_precision_reduction",
+            "allow_bf16_reduced_precision_reduction",
+            "allow_fp16_accumulation",
+        ):
             if hasattr(matmul, name):
                 flags[name] = getattr(matmul, name)
         return flags
@@ -238,7 +259,7 @@ def as_list(result: Any, names: list[str]) -> list[Any]:
     return [result]
 
 
-def structure(outputs: list[Any], wanted: list[Any], inputs: list[Any], tensor: type, device: str) -> str:
+def structure(outputs: list[Any], wanted: list[Any], inputs: list[Any], tensor: Any, device: str) -> str:
     """The first structural fault of a call's outputs, "" for none (D1): count, exact type, attributes, device, storage."""
     if len(outputs) != len(wanted):
         return f"count: {len(outputs)} outputs, not {len(wanted)}"
@@ -271,5 +292,5 @@ def call_safely(function: Any, arguments: list[Any]) -> Any:
         return function(*arguments)
     except (KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:  # noqa: BLE001 - a candidate may raise anything; it becomes evidence
+    except BaseException as error:
         raise CandidateFault(_kind(error), _trace(error)) from error

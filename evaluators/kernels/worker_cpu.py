@@ -19,11 +19,11 @@ GUARD = 256
 PAGE = mmap.PAGESIZE
 
 
-class WorkClock(TorchDispatchMode):
+class WorkClock(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A simulated clock: 2 us an operation and 1 us a 100 kB moved by torch operations or Triton launches."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seconds = 0.0
 
     def charge(self, values: Any) -> None:
@@ -58,20 +58,36 @@ class CpuHands:
         wire.send(sock, {"ready": order["n"]})
         wire.receive(sock)
         inputs, guards = self._inputs(order, poison)
-        outputs = [self._blank(dtype, shape, poison)[0] for _, dtype, shape, *_ in order["outputs"]] if order.get("passing") else []
+        outputs = (
+            [self._blank(dtype, shape, poison)[0] for _, dtype, shape, *_ in order["outputs"]]
+            if order.get("passing")
+            else []
+        )
         copies = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
         seconds, result = self._time(function, [*inputs, *outputs])
         answers = outputs or as_list(result, [row[0] for row in order["outputs"]])
         fault = structure(answers, order["outputs"], [] if outputs else inputs, _Tensor, "cpu")
         if not fault:
             for x, (_, _, _, offset, nbytes) in zip(answers, order["outputs"], strict=True):
-                raw = x.detach().contiguous().view(-1).view(torch.uint8) if x.numel() else x.new_empty(0, dtype=torch.uint8)
+                raw = (
+                    x.detach().contiguous().view(-1).view(torch.uint8)
+                    if x.numel()
+                    else x.new_empty(0, dtype=torch.uint8)
+                )
                 self.memory[PAGE + offset : PAGE + offset + nbytes] = raw.numpy().tobytes()
-        notes = [f"input {i} was changed" for i, (x, y) in enumerate(zip(inputs, copies, strict=True)) if _differs(x, y)]
+        notes = [
+            f"input {i} was changed" for i, (x, y) in enumerate(zip(inputs, copies, strict=True)) if _differs(x, y)
+        ]
         if any(band.numpy().tobytes() != pattern for band, pattern in guards):
             notes.append("a guard band was overwritten")
         self.kept = answers
-        return {"done": order["n"], "us": seconds * 1e6, "structure": fault, "notes": notes, "flags": self.state.lowered()}
+        return {
+            "done": order["n"],
+            "us": seconds * 1e6,
+            "structure": fault,
+            "notes": notes,
+            "flags": self.state.lowered(),
+        }
 
     def _time(self, function: Any, arguments: list[Any]) -> tuple[float, Any]:
         if self.clock == "real":
@@ -94,12 +110,16 @@ class CpuHands:
             _, dtype, shape, offset, nbytes = row
             x, band = self._blank(dtype, shape, poison, 64 * stream.randrange(64))
             if nbytes:
-                x.view(-1).view(torch.uint8).copy_(torch.frombuffer(self.memory, dtype=torch.uint8, count=nbytes, offset=PAGE + offset))
+                x.view(-1).view(torch.uint8).copy_(
+                    torch.frombuffer(self.memory, dtype=torch.uint8, count=nbytes, offset=PAGE + offset)
+                )
             values.append(x)
             guards.append((band, band.numpy().tobytes()))
         return values, guards
 
-    def _blank(self, dtype: str, shape: list[int], poison: bytearray, shift: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    def _blank(
+        self, dtype: str, shape: list[int], poison: bytearray, shift: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         kind = getattr(torch, dtype)
         nbytes = kind.itemsize
         for size in shape:

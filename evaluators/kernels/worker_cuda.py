@@ -30,14 +30,15 @@ class CudaHands:
 
     def __init__(self, memory: mmap.mmap) -> None:
         self.memory = memory
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
         torch.zeros(1, device="cuda")
         self.driver = Driver()
         major, minor = torch.cuda.get_device_capability()
         self.gate = Gate(self.driver, f"sm_{major}{minor}")
         self.start, self.end = self.driver.event(), self.driver.event()
         self.state = State()
-        self.slab, self.where, self.kept = 0, "staging", None
+        self.slab, self.where = 0, "staging"
+        self.kept: list[Any] | None = None
         self.own: torch.Tensor | None = None
         self.notes: list[str] = []
         self.trials = 0
@@ -73,8 +74,16 @@ class CudaHands:
         import triton
 
         free, total = torch.cuda.mem_get_info()
-        return {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "triton": triton.__version__,
-                "cuda": torch.version.cuda, "free": free, "total": total, "notes": self.notes, "sms": self.gate.blocks}  # fmt: skip
+        return {
+            "device": torch.cuda.get_device_name(),
+            "torch": torch.__version__,
+            "triton": triton.__version__,
+            "cuda": torch.version.cuda,
+            "free": free,
+            "total": total,
+            "notes": self.notes,
+            "sms": self.gate.blocks,
+        }
 
     def call(self, function: Any, order: dict[str, Any], sock: socket.socket) -> dict[str, Any]:
         self.state.reset(order["seed"])
@@ -82,7 +91,9 @@ class CudaHands:
         if self.where == "staging":
             self._stage_in(order)
         inputs, segments, guards = self._inputs(order)
-        outputs = [self._blank(dtype, shape)[0] for _, dtype, shape, *_ in order["outputs"]] if order.get("passing") else []
+        outputs = (
+            [self._blank(dtype, shape)[0] for _, dtype, shape, *_ in order["outputs"]] if order.get("passing") else []
+        )
         try:
             self.driver.reset_persisting_l2()
         except CudaError as error:
@@ -109,9 +120,16 @@ class CudaHands:
             self._stage_out(order)
         self.kept = answers
         return {
-            "done": order["n"], "us": seconds * 1e6, "structure": fault, "notes": notes, "flags": self.state.lowered(),
-            "opened": stamps.opened, "held": stamps.held, "late_us": stamps.late * 1e-3, "span_us": stamps.span * 1e-3,
-        }  # fmt: skip
+            "done": order["n"],
+            "us": seconds * 1e6,
+            "structure": fault,
+            "notes": notes,
+            "flags": self.state.lowered(),
+            "opened": stamps.opened,
+            "held": stamps.held,
+            "late_us": stamps.late * 1e-3,
+            "span_us": stamps.span * 1e-3,
+        }
 
     def _local_key(self, order: dict[str, Any]) -> int:
         """Without a mapped control page the key comes with the order (weaker: the worker could read it early)."""
@@ -119,7 +137,9 @@ class CudaHands:
         self._words = words
         return int(words.data_ptr())
 
-    def _inputs(self, order: dict[str, Any]) -> tuple[list[Any], list[tuple[int, int, int, int]], list[tuple[torch.Tensor, int]]]:
+    def _inputs(
+        self, order: dict[str, Any]
+    ) -> tuple[list[Any], list[tuple[int, int, int, int]], list[tuple[torch.Tensor, int]]]:
         """Poisoned buffers at fresh addresses; the gate will decrypt into them."""
         stream = random.Random(order["seed"])
         values: list[Any] = []
@@ -137,7 +157,9 @@ class CudaHands:
                 segments.append((self.slab + offset, x.data_ptr(), -(-nbytes // 4), offset // 4))
         return values, segments, guards
 
-    def _blank(self, dtype: str, shape: list[int], shift: int = 0, fill: int = 0x5A) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def _blank(
+        self, dtype: str, shape: list[int], shift: int = 0, fill: int = 0x5A
+    ) -> tuple[torch.Tensor, torch.Tensor, int]:
         """A tensor between guard bands. Only the bands and not the body are filled where the body is large."""
         kind = getattr(torch, dtype)
         nbytes = kind.itemsize
@@ -158,7 +180,11 @@ class CudaHands:
         if not plain:
             self.gate.close([], stream)
             answers = [x.contiguous() for x in answers]
-        rows = [(x.data_ptr(), self.slab + row[3], row[4], 0) for x, row in zip(answers, order["outputs"], strict=True) if row[4]]
+        rows = [
+            (x.data_ptr(), self.slab + row[3], row[4], 0)
+            for x, row in zip(answers, order["outputs"], strict=True)
+            if row[4]
+        ]
         self.kept = answers
         if plain:
             self.gate.close(rows, stream)
@@ -168,11 +194,20 @@ class CudaHands:
                     self._copy_out(x, row)
 
     def _copy_out(self, x: torch.Tensor, row: list[Any]) -> None:
-        self.driver.call("cuMemcpyDtoDAsync_v2", ctypes.c_uint64(self.slab + row[3]), ctypes.c_uint64(x.data_ptr()),
-                         ctypes.c_size_t(row[4]), ctypes.c_void_p(torch.cuda.current_stream().cuda_stream))  # fmt: skip
+        self.driver.call(
+            "cuMemcpyDtoDAsync_v2",
+            ctypes.c_uint64(self.slab + row[3]),
+            ctypes.c_uint64(x.data_ptr()),
+            ctypes.c_size_t(row[4]),
+            ctypes.c_void_p(torch.cuda.current_stream().cuda_stream),
+        )
 
     def _checked(self, inputs: list[Any], order: dict[str, Any], guards: list[tuple[torch.Tensor, int]]) -> list[str]:
-        notes = [f"guard band of input {i} was overwritten" for i, (band, fill) in enumerate(guards) if not bool((band == fill).all())]
+        notes = [
+            f"guard band of input {i} was overwritten"
+            for i, (band, fill) in enumerate(guards)
+            if not bool((band == fill).all())
+        ]
         wanted = order.get("sums") or {}
         for i, (x, row) in enumerate(zip(inputs, order["inputs"], strict=True)):
             if len(row) == 5 and row[4] and str(i) in wanted and checksum(x) != wanted[str(i)]:

@@ -35,7 +35,9 @@ class Ratio:
         return (self.high - self.low) / 2 / self.value if self.value else 0.0
 
 
-def ratio(a: Mapping[int, Sequence[float]], b: Mapping[int, Sequence[float]], resamples: int = 400, seed: int = 20260101) -> Ratio:
+def ratio(
+    a: Mapping[int, Sequence[float]], b: Mapping[int, Sequence[float]], resamples: int = 400, seed: int = 20260101
+) -> Ratio:
     """Of times by block (block -> calls). Only blocks with both sides count.
 
     Raises ValueError without a common block. The seed makes judging pure; it decides nothing else.
@@ -53,7 +55,8 @@ def ratio(a: Mapping[int, Sequence[float]], b: Mapping[int, Sequence[float]], re
     low, high = draws[int(0.025 * resamples)], draws[min(int(0.975 * resamples), resamples - 1)]
     every_a = [t for k in common for t in a[k]]
     every_b = [t for k in common for t in b[k]]
-    tail = (fmean(every_a) / median(every_a)) / (fmean(every_b) / median(every_b))
+    middle = median(every_a) * fmean(every_b)
+    tail = fmean(every_a) * median(every_b) / middle if middle else 1.0  # a claim of no time at all is judged elsewhere
     return Ratio(point, min(low, point), max(high, point), min(len(every_a), len(every_b)), tail)
 
 

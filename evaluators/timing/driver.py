@@ -123,9 +123,13 @@ class Driver:
     def allow_shared(self, function: ctypes.c_void_p, size: int) -> None:
         self.call("cuFuncSetAttribute", function, MAX_DYNAMIC_SHARED, size)
 
-    def launch(self, function: ctypes.c_void_p, grid: int, block: int, shared: int, stream: int, arguments: Sequence[Any]) -> None:
+    def launch(
+        self, function: ctypes.c_void_p, grid: int, block: int, shared: int, stream: int, arguments: Sequence[Any]
+    ) -> None:
         """Launch in one dimension; arguments are ctypes values in the kernel's order."""
-        table = (ctypes.c_void_p * len(arguments))(*(ctypes.cast(ctypes.pointer(a), ctypes.c_void_p) for a in arguments))
+        table = (ctypes.c_void_p * len(arguments))(
+            *(ctypes.cast(ctypes.pointer(a), ctypes.c_void_p) for a in arguments)
+        )
         self.call("cuLaunchKernel", function, grid, 1, 1, block, 1, 1, shared, ctypes.c_void_p(stream), table, None)
 
 
@@ -173,9 +177,15 @@ def _nvrtc() -> Any:
     places += ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"]
     for place in places:
         try:
-            for builtins in sorted(glob.glob(os.path.join(os.path.dirname(place) or "/nowhere", "libnvrtc-builtins.so.1*"))):
+            for builtins in sorted(
+                glob.glob(os.path.join(os.path.dirname(place) or "/nowhere", "libnvrtc-builtins.so.1*"))
+            ):
                 ctypes.CDLL(builtins, mode=ctypes.RTLD_GLOBAL)
             return ctypes.CDLL(place)
         except OSError:
             continue
-    raise CudaError("loading libnvrtc", -1, "not found beside torch nor in /usr/local/cuda/lib64; install the CUDA toolkit or torch's wheels")
+    raise CudaError(
+        "loading libnvrtc",
+        -1,
+        "not found beside torch nor in /usr/local/cuda/lib64; install the CUDA toolkit or torch's wheels",
+    )

@@ -140,7 +140,9 @@ class Gate:
         self.blocks = blocks or driver.attribute(cuda.SMS)
         self.shared = driver.attribute(cuda.SHARED_OPTIN) - RESERVED
         module = driver.load(cuda.compile_cubin(SOURCE, arch))
-        self._veil, self._gate, self._seal, self._spin = (driver.function(module, n) for n in ("veil", "gate", "seal", "spin"))
+        self._veil, self._gate, self._seal, self._spin = (
+            driver.function(module, n) for n in ("veil", "gate", "seal", "spin")
+        )
         for function in (self._gate, self._seal):
             driver.allow_shared(function, self.shared)
         self.refill_bytes = 2 * (l2 or driver.attribute(cuda.L2_BYTES))
@@ -162,14 +164,26 @@ class Gate:
         self._starts.zero_()
         self._where.fill_(-1)
 
-    def open(self, control: int, ticket: int, segments: Sequence[tuple[int, int, int, int]], stream: int, patience: float = 4.0) -> None:
+    def open(
+        self,
+        control: int,
+        ticket: int,
+        segments: Sequence[tuple[int, int, int, int]],
+        stream: int,
+        patience: float = 4.0,
+    ) -> None:
         """Queue the gate. control: device address of two host words the referee writes [key first, ticket last]."""
         arguments = [
-            ctypes.c_uint64(control), ctypes.c_uint64(ticket), ctypes.c_uint64(self._keybox.data_ptr()),
-            _table(segments), ctypes.c_uint64(self._refill.data_ptr()),
-            ctypes.c_uint64(self.refill_bytes // 16), ctypes.c_uint64(self._ends.data_ptr()),
-            ctypes.c_uint64(self._where.data_ptr()), ctypes.c_uint64(int(patience * 1e9)),
-        ]  # fmt: skip
+            ctypes.c_uint64(control),
+            ctypes.c_uint64(ticket),
+            ctypes.c_uint64(self._keybox.data_ptr()),
+            _table(segments),
+            ctypes.c_uint64(self._refill.data_ptr()),
+            ctypes.c_uint64(self.refill_bytes // 16),
+            ctypes.c_uint64(self._ends.data_ptr()),
+            ctypes.c_uint64(self._where.data_ptr()),
+            ctypes.c_uint64(int(patience * 1e9)),
+        ]
         self.driver.launch(self._gate, self.blocks, THREADS, self.shared, stream, arguments)
 
     def close(self, segments: Sequence[tuple[int, int, int, int]], stream: int) -> None:
@@ -184,9 +198,11 @@ class Gate:
         """Read after the device is idle."""
         ends, starts = self._ends.tolist(), self._starts.tolist()
         return Stamps(
-            opened=min(ends) > 0, held=len(set(self._where.tolist())), late=max(starts) - min(starts),
+            opened=min(ends) > 0,
+            held=len(set(self._where.tolist())),
+            late=max(starts) - min(starts),
             span=max(starts) - max(ends),
-        )  # fmt: skip
+        )
 
 
 def keystream(key: int, base: int, words: int) -> Any:
@@ -196,7 +212,11 @@ def keystream(key: int, base: int, words: int) -> Any:
     at = base + np.arange(words, dtype=np.uint64)
     k0, k1 = np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
     with np.errstate(over="ignore"):
-        x = at.astype(np.uint32) * np.uint32(0x9E3779B1) ^ k0 ^ (at >> np.uint64(32)).astype(np.uint32) * np.uint32(0x85EBCA77)
+        x = (
+            at.astype(np.uint32) * np.uint32(0x9E3779B1)
+            ^ k0
+            ^ (at >> np.uint64(32)).astype(np.uint32) * np.uint32(0x85EBCA77)
+        )
         x ^= x >> np.uint32(16)
         x *= np.uint32(0x85EBCA6B)
         x ^= x >> np.uint32(13)

@@ -15,7 +15,9 @@ from evolve.tasks.errors import UsageError
 from tests.support import require
 
 DATA = Path(os.environ.get("EVOLVE_TEST_DATA", "")) / "kernels"
-needs_data = pytest.mark.skipif(not os.environ.get("EVOLVE_TEST_DATA") or not DATA.is_dir(), reason="EVOLVE_TEST_DATA names no kernels/")
+needs_data = pytest.mark.skipif(
+    not os.environ.get("EVOLVE_TEST_DATA") or not DATA.is_dir(), reason="EVOLVE_TEST_DATA names no kernels/"
+)
 
 
 def foreign() -> list[Problem]:
@@ -45,7 +47,9 @@ def test_references_without_blobs_run_and_pass_scaled_down() -> None:
     ran = 0
     index = {row["dir"]: row for row in json.loads((DATA / "index.json").read_text())}
     for problem in foreign():
-        row = next(r for d, r in index.items() if d.removesuffix("/definition.json") in problem.source or d in problem.source)
+        row = next(
+            r for d, r in index.items() if d.removesuffix("/definition.json") in problem.source or d in problem.source
+        )
         if row["needs_blobs"] or not row["hopper_ok"] or "triton" in formats.imports_of(problem.definition.reference):
             continue  # a Triton reference needs a GPU (or its interpreter, chosen before triton is imported)
         sizes = [problem.definition.sizes(w.axes) for w in problem.workloads]
@@ -72,15 +76,29 @@ def test_expressions_are_arithmetic_and_nothing_else() -> None:
 
 
 def _definition(**changes: Any) -> dict[str, Any]:
-    return {"name": "t", "axes": {"n": {"type": "var"}}, "inputs": {"x": {"shape": ["n"], "dtype": "float32"}},
-            "outputs": {"y": {"shape": ["n"], "dtype": "float32"}}, "reference": "def run(x):\n    return x\n", **changes}  # fmt: skip
+    return {
+        "name": "t",
+        "axes": {"n": {"type": "var"}},
+        "inputs": {"x": {"shape": ["n"], "dtype": "float32"}},
+        "outputs": {"y": {"shape": ["n"], "dtype": "float32"}},
+        "reference": "def run(x):\n    return x\n",
+        **changes,
+    }
 
 
-@pytest.mark.parametrize("changes", [
-    {"reference": "def go(x):\n    return x\n"}, {"reference": "def run(z):\n    return z\n"}, {"reference": "def run(x"},
-    {"inputs": {"x": {"shape": ["m"], "dtype": "float32"}}}, {"inputs": {"x": {"shape": ["n"], "dtype": "complex64"}}},
-    {"outputs": {"x": {"shape": ["n"], "dtype": "float32"}}}, {"custom_inputs_entrypoint": "nowhere"}, {"outputs": {}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reference": "def go(x):\n    return x\n"},
+        {"reference": "def run(z):\n    return z\n"},
+        {"reference": "def run(x"},
+        {"inputs": {"x": {"shape": ["m"], "dtype": "float32"}}},
+        {"inputs": {"x": {"shape": ["n"], "dtype": "complex64"}}},
+        {"outputs": {"x": {"shape": ["n"], "dtype": "float32"}}},
+        {"custom_inputs_entrypoint": "nowhere"},
+        {"outputs": {}},
+    ],
+)
 def test_a_broken_definition_is_refused_by_name(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="t: "):
         formats.definition_from_json(_definition(**changes))
@@ -88,8 +106,12 @@ def test_a_broken_definition_is_refused_by_name(changes: dict[str, Any]) -> None
 
 
 def test_custom_inputs_are_all_or_nothing() -> None:
-    definition = formats.definition_from_json(_definition(
-        inputs={"x": {"shape": ["n"], "dtype": "float32"}, "z": {"shape": ["n"], "dtype": "float32"}}, reference="def run(x, z):\n    return x\n"))  # fmt: skip
+    definition = formats.definition_from_json(
+        _definition(
+            inputs={"x": {"shape": ["n"], "dtype": "float32"}, "z": {"shape": ["n"], "dtype": "float32"}},
+            reference="def run(x, z):\n    return x\n",
+        )
+    )
     row = {"uuid": "u", "axes": {"n": 3}, "inputs": {"x": {"type": "custom"}, "z": {"type": "random"}}}
     with pytest.raises(UsageError, match="all or nothing"):
         formats.workload_from_json(row, definition)
@@ -104,9 +126,19 @@ def test_solutions_and_traces_follow_upstreams_rules() -> None:
     with pytest.raises(UsageError, match="relative"):
         formats.solution("t", {"k.py": "x", "../e.py": "y"}, "k.py::run", languages=["triton"])
     with pytest.raises(UsageError, match="needs performance"):
-        formats.trace("t", {}, "s", "PASSED", hardware="H100", libraries={}, correctness=formats.correctness_block(0, 0))
+        formats.trace(
+            "t", {}, "s", "PASSED", hardware="H100", libraries={}, correctness=formats.correctness_block(0, 0)
+        )
     with pytest.raises(ValueError):
-        formats.trace("t", {}, "s", "INCORRECT_NUMERICAL", hardware="H100", libraries={}, correctness={"max_relative_error": float("nan")})
+        formats.trace(
+            "t",
+            {},
+            "s",
+            "INCORRECT_NUMERICAL",
+            hardware="H100",
+            libraries={},
+            correctness={"max_relative_error": float("nan")},
+        )
     assert formats.content_hash({"a": "bc"}) != formats.content_hash({"ab": "c"})
 
 
@@ -125,7 +157,9 @@ def test_parquet_of_json_columns(tmp_path: Path) -> None:
 def test_a_kernelbench_module_becomes_a_problem(tmp_path: Path) -> None:
     require("torch")
     file = tmp_path / "relu.py"
-    file.write_text("import torch\nclass Model(torch.nn.Module):\n    def __init__(self, k):\n        super().__init__()\n        self.k = k\n"
-                    "    def forward(self, x):\n        return torch.relu(x) * self.k\ndef get_inputs():\n    return [torch.randn(4, 5)]\ndef get_init_inputs():\n    return [3]\n")  # fmt: skip
+    file.write_text(
+        "import torch\nclass Model(torch.nn.Module):\n    def __init__(self, k):\n        super().__init__()\n        self.k = k\n"
+        "    def forward(self, x):\n        return torch.relu(x) * self.k\ndef get_inputs():\n    return [torch.randn(4, 5)]\ndef get_init_inputs():\n    return [3]\n"
+    )
     problem = formats.load_kernelbench(file)
     assert problem.definition.inputs["x"].shape == ("4", "5") and problem.definition.outputs["out0"].dtype == "float32"

@@ -23,7 +23,9 @@ SMALL = gallery.toy(24, 64)
 
 
 def judged(referee: Any, source: str, rules: Rules | None = None, **plan: Any) -> KernelVerdict:
-    evidence = referee.measure(SMALL, from_files({"k.py": source}, "k.py::run"), Plan(**{"calls": 8, "blocks": 2, "keep": True, **plan}))
+    evidence = referee.measure(
+        SMALL, from_files({"k.py": source}, "k.py::run"), Plan(**{"calls": 8, "blocks": 2, "keep": True, **plan})
+    )
     return judge_kernel(evidence, rules)
 
 
@@ -37,15 +39,21 @@ def honest(referee: Any) -> float:
 @pytest.mark.parametrize("case", gallery.CHEATS, ids=lambda c: c.name)
 def test_a_cheat_gains_nothing(case: gallery.Case, referee: Any, honest: float) -> None:
     verdict = judged(referee, case.source)
-    assert verdict.status is not Status.SCORED or (verdict.score or 0) <= honest * 1.05, f"{case.name} scored {verdict.score} against {honest}"
+    assert verdict.status is not Status.SCORED or (verdict.score or 0) <= honest * 1.05, (
+        f"{case.name} scored {verdict.score} against {honest}"
+    )
 
 
 @pytest.mark.parametrize("case", [c for c in gallery.CHEATS if c.screened], ids=lambda c: c.name)
-def test_a_screened_cheat_gains_nothing_without_the_screen(case: gallery.Case, referee: Any, honest: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_screened_cheat_gains_nothing_without_the_screen(
+    case: gallery.Case, referee: Any, honest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The screen is a first layer: behind it the mechanism holds as well (the forged clock is the parent clock's case)."""
     monkeypatch.setattr(referees.screen, "screen", lambda solution: [])
     verdict = judged(referee, case.source)
-    assert verdict.status is not Status.SCORED or (verdict.score or 0) <= honest * 1.05, f"{case.name} scored {verdict.score} against {honest}"
+    assert verdict.status is not Status.SCORED or (verdict.score or 0) <= honest * 1.05, (
+        f"{case.name} scored {verdict.score} against {honest}"
+    )
 
 
 @pytest.mark.parametrize("case", gallery.HONEST_ODD, ids=lambda c: c.name)
@@ -54,13 +62,36 @@ def test_the_honest_are_never_flagged(case: gallery.Case, referee: Any) -> None:
     assert verdict.status is Status.SCORED, f"{case.name}: {verdict.reason}"
 
 
-GAINS_NAIVELY = [c for c in gallery.CHEATS if c.name not in {
-    "meta_output",  # a naive comparison fails on it too
-    "expanded", "input_passthrough", "nan_wildcard", "ignore_constant_input",  # stopped by any comparison; here for D1, D16
-    "elapsed_time_patch", "clear_cache_patch", "forged_trace", "late_thread", "import_thread_pool", "lazy_subclass",  # tried below on a real clock
-    "ptr_cache", "shape_cache", "last_call_replay", "super_batch",  # checked rounds stop them; they gain where values repeat (below)
-    "disk_cache", "input_zeroing", "torch_op_patch", "downcast", "flags_shared", "gc_answer_copy", "seed_replay", "phase_view",
-}]  # fmt: skip
+GAINS_NAIVELY = [
+    c
+    for c in gallery.CHEATS
+    if c.name
+    not in {
+        "meta_output",  # a naive comparison fails on it too
+        "expanded",
+        "input_passthrough",
+        "nan_wildcard",
+        "ignore_constant_input",  # stopped by any comparison; here for D1, D16
+        "elapsed_time_patch",
+        "clear_cache_patch",
+        "forged_trace",
+        "late_thread",
+        "import_thread_pool",
+        "lazy_subclass",  # tried below on a real clock
+        "ptr_cache",
+        "shape_cache",
+        "last_call_replay",
+        "super_batch",  # checked rounds stop them; they gain where values repeat (below)
+        "disk_cache",
+        "input_zeroing",
+        "torch_op_patch",
+        "downcast",
+        "flags_shared",
+        "gc_answer_copy",
+        "seed_replay",
+        "phase_view",
+    }
+]
 
 
 @pytest.mark.parametrize("case", GAINS_NAIVELY, ids=lambda c: c.name)
@@ -81,14 +112,27 @@ def test_without_fresh_values_a_cache_gains(name: str, referee: Any, honest: flo
     if name == "ptr_cache":  # addresses stay fresh, which alone stops it
         assert (verdict.score or 0) <= honest * 1.05
     else:
-        assert verdict.status is Status.SCORED and (verdict.score or 0) > honest * 1.05, f"{verdict.status} {verdict.score} {verdict.reason}"
+        assert verdict.status is Status.SCORED and (verdict.score or 0) > honest * 1.05, (
+            f"{verdict.status} {verdict.score} {verdict.reason}"
+        )
 
 
-@pytest.mark.parametrize(("name", "off"), [
-    ("skip_one_percent", {"D2", "D10"}), ("nan_wildcard", {"D2", "D10"}), ("call_counter", {"D2", "D10"}), ("ignore_constant_input", {"D2", "D10"}),
-    ("input_passthrough", {"D1", "D2", "D10"}), ("expanded", {"D1", "D2", "D10"}), ("meta_output", {"D1", "D2", "D10"}), ("lazy_subclass", {"D1", "D2", "D10"}),
-    ("fewer_outputs", {"D1", "D2", "D10"}), ("downcast", {"D2", "D10"}), ("input_zeroing", {"D2", "D4", "D10"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "off"),
+    [
+        ("skip_one_percent", {"D2", "D10"}),
+        ("nan_wildcard", {"D2", "D10"}),
+        ("call_counter", {"D2", "D10"}),
+        ("ignore_constant_input", {"D2", "D10"}),
+        ("input_passthrough", {"D1", "D2", "D10"}),
+        ("expanded", {"D1", "D2", "D10"}),
+        ("meta_output", {"D1", "D2", "D10"}),
+        ("lazy_subclass", {"D1", "D2", "D10"}),
+        ("fewer_outputs", {"D1", "D2", "D10"}),
+        ("downcast", {"D2", "D10"}),
+        ("input_zeroing", {"D2", "D4", "D10"}),
+    ],
+)
 def test_with_its_checks_off_a_cheat_passes(name: str, off: set[str], referee: Any) -> None:
     case = next(c for c in gallery.CHEATS if c.name == name)
     assert judged(referee, case.source, stop=False).status is not Status.SCORED
@@ -97,7 +141,9 @@ def test_with_its_checks_off_a_cheat_passes(name: str, off: set[str], referee: A
 
 
 @pytest.mark.parametrize("forged", ["time.perf_counter", "clock"])
-def test_the_parents_clock_does_not_believe_a_forged_time(nursery: Any, monkeypatch: pytest.MonkeyPatch, forged: str) -> None:
+def test_the_parents_clock_does_not_believe_a_forged_time(
+    nursery: Any, monkeypatch: pytest.MonkeyPatch, forged: str
+) -> None:
     """D7 on a real clock: 60 ms of work claimed as nothing; with D7 off the claim stands."""
     from evolve.evaluators.kernels.referee import Referee
 
@@ -107,7 +153,12 @@ def test_the_parents_clock_does_not_believe_a_forged_time(nursery: Any, monkeypa
     if forged == "time.perf_counter":  # patched too late: the harness bound it before
         lie = slow + "time.perf_counter = lambda: 0.0\n"
     judge_on = Referee(nursery, clock="real")
-    evidence = judge_on.measure(SMALL, from_files({"k.py": lie}, "k.py::run"), Plan(calls=4, blocks=1), anchor=from_files({"k.py": slow}, "k.py::run"))
+    evidence = judge_on.measure(
+        SMALL,
+        from_files({"k.py": lie}, "k.py::run"),
+        Plan(calls=4, blocks=1),
+        anchor=from_files({"k.py": slow}, "k.py::run"),
+    )
     verdict = judge_kernel(evidence)
     if forged == "time.perf_counter":
         assert verdict.status is Status.SCORED and min(c.us for c in evidence.of("A")) > 50_000

@@ -68,4 +68,6 @@ def test_the_seed_is_what_the_pack_generates() -> None:
     folder = Path(pack.__file__).resolve().parents[2] / "tasks/sol_execbench/seed/kernels"
     assert sorted(p.stem for p in folder.glob("*.py")) == sorted(NAMES)
     for name in NAMES:
-        assert (folder / f"{name}.py").read_text() == pack.seed_source(pack.get(name)), f"{name}: run the pack's --write"
+        assert (folder / f"{name}.py").read_text() == pack.seed_source(pack.get(name)), (
+            f"{name}: run the pack's --write"
+        )

@@ -33,14 +33,21 @@ def test_edges() -> None:
     for time in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(UsageError):
             score.sol(time, 10e-6, 2e-6)
-    assert score.compat(1e-6, 10e-6, 2e-6) > 1 and score.compat(1e-6, 2e-6, 3e-6) == 1.0 and score.compat(4e-6, 2e-6, 3e-6) == 0.0
+    assert (
+        score.compat(1e-6, 10e-6, 2e-6) > 1
+        and score.compat(1e-6, 2e-6, 3e-6) == 1.0
+        and score.compat(4e-6, 2e-6, 3e-6) == 0.0
+    )
 
 
 def test_means() -> None:
     good = score.sol(10e-6, 10e-6, 2e-6)
     assert score.problem_score([good, None]) == 0.0
     assert score.problem_score([good, score.sol(1e-6, 10e-6, 2e-6)]) is None
-    suite = score.suite({"a": (Status.SCORED, 0.8, 2.0, 10.0), "b": (Status.AUDIT, None, 0, 0), "c": (Status.INVALID, None, 0, 0)}, "H100")
+    suite = score.suite(
+        {"a": (Status.SCORED, 0.8, 2.0, 10.0), "b": (Status.AUDIT, None, 0, 0), "c": (Status.INVALID, None, 0, 0)},
+        "H100",
+    )
     assert suite.mean == pytest.approx(0.8 / 3) and (suite.scored, suite.audited, suite.failed) == (1, 1, 1)
     assert "not comparable" in suite.note and "H100" in suite.note
 
@@ -49,7 +56,14 @@ def test_every_kind_has_an_upstream_status() -> None:
     assert score.upstream_status(Status.SCORED) == score.upstream_status(Status.AUDIT) == "PASSED"
     assert score.upstream_status(Status.CHEAT) == "REWARD_HACK"
     assert {score.upstream_status(Status.INVALID, k) for k in score.STATUSES} == {
-        "INCORRECT_SHAPE", "INCORRECT_DTYPE", "INCORRECT_NUMERICAL", "RUNTIME_ERROR", "COMPILE_ERROR", "TIMEOUT", "INVALID_REFERENCE"}  # fmt: skip
+        "INCORRECT_SHAPE",
+        "INCORRECT_DTYPE",
+        "INCORRECT_NUMERICAL",
+        "RUNTIME_ERROR",
+        "COMPILE_ERROR",
+        "TIMEOUT",
+        "INVALID_REFERENCE",
+    }
     with pytest.raises(UsageError):
         score.upstream_status(Status.INVALID, "mood")
 

@@ -13,7 +13,11 @@ def kernel(x, r, w, y, t, hidden, BLOCK: tl.constexpr):
     tl.store(t + row * hidden + at, total, mask=mask)
     h = total.to(tl.float32)
     scale = tl.rsqrt(tl.sum(h * h, 0) / hidden + 1e-6)
-    tl.store(y + row * hidden + at, (h * scale * tl.load(w + at, mask=mask, other=0.0).to(tl.float32)).to(tl.bfloat16), mask=mask)
+    tl.store(
+        y + row * hidden + at,
+        (h * scale * tl.load(w + at, mask=mask, other=0.0).to(tl.float32)).to(tl.bfloat16),
+        mask=mask,
+    )
 
 
 def run(x, residual, weight):

@@ -11,7 +11,9 @@ def kernel(x, w, b, y, channels, length, BLOCK: tl.constexpr):
     acc = tl.zeros((BLOCK,), tl.float32) + tl.load(b + channel).to(tl.float32)
     for i in tl.static_range(4):
         place = at - 3 + i
-        acc += tl.load(x + row * length + place, mask=(place >= 0) & (place < length), other=0.0).to(tl.float32) * tl.load(w + channel * 4 + i).to(tl.float32)
+        acc += tl.load(x + row * length + place, mask=(place >= 0) & (place < length), other=0.0).to(
+            tl.float32
+        ) * tl.load(w + channel * 4 + i).to(tl.float32)
     tl.store(y + row * length + at, (acc * tl.sigmoid(acc)).to(tl.bfloat16), mask=at < length)
 
 

@@ -16,5 +16,7 @@ def kernel(x, r, keep, y, count, scale, BLOCK: tl.constexpr):
 def run(x, residual, keep, p):
     y = torch.empty_like(x)
     count = x.numel()
-    kernel[(triton.cdiv(count, 2048),)](x, residual, keep.view(torch.int8), y, count, 1 / (1 - p), BLOCK=2048, num_warps=8)
+    kernel[(triton.cdiv(count, 2048),)](
+        x, residual, keep.view(torch.int8), y, count, 1 / (1 - p), BLOCK=2048, num_warps=8
+    )
     return y

@@ -8,7 +8,9 @@ def kernel(x, b, y, inner, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     mask = at < inner
-    h = tl.load(x + row * inner + at, mask=mask, other=0.0).to(tl.float32) + tl.load(b + at, mask=mask, other=0.0).to(tl.float32)
+    h = tl.load(x + row * inner + at, mask=mask, other=0.0).to(tl.float32) + tl.load(b + at, mask=mask, other=0.0).to(
+        tl.float32
+    )
     tl.store(y + row * inner + at, (0.5 * h * (1 + tl.erf(h * 0.7071067811865476))).to(tl.float16), mask=mask)
 
 

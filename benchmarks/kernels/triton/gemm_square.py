@@ -17,10 +17,20 @@ def kernel(a, b, c, m, n, k, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, 
     at = tl.arange(0, K)
     acc = tl.zeros((M, N), tl.float32)
     for start in range(0, k, K):
-        x = tl.load(a + i.to(tl.int64)[:, None] * k + start + at[None, :], mask=(i < m)[:, None] & (start + at < k)[None, :], other=0.0)
-        y = tl.load(b + (start + at).to(tl.int64)[:, None] * n + j[None, :], mask=(start + at < k)[:, None] & (j < n)[None, :], other=0.0)
+        x = tl.load(
+            a + i.to(tl.int64)[:, None] * k + start + at[None, :],
+            mask=(i < m)[:, None] & (start + at < k)[None, :],
+            other=0.0,
+        )
+        y = tl.load(
+            b + (start + at).to(tl.int64)[:, None] * n + j[None, :],
+            mask=(start + at < k)[:, None] & (j < n)[None, :],
+            other=0.0,
+        )
         acc = tl.dot(x, y, acc)
-    tl.store(c + i.to(tl.int64)[:, None] * n + j[None, :], acc.to(tl.bfloat16), mask=(i < m)[:, None] & (j < n)[None, :])
+    tl.store(
+        c + i.to(tl.int64)[:, None] * n + j[None, :], acc.to(tl.bfloat16), mask=(i < m)[:, None] & (j < n)[None, :]
+    )
 
 
 def run(a, b):

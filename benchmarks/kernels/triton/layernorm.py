@@ -12,7 +12,9 @@ def kernel(x, w, b, y, hidden, BLOCK: tl.constexpr):
     mean = tl.sum(h, 0) / hidden
     d = tl.where(mask, h - mean, 0.0)
     scale = tl.rsqrt(tl.sum(d * d, 0) / hidden + 1e-5)
-    out = d * scale * tl.load(w + at, mask=mask, other=0.0).to(tl.float32) + tl.load(b + at, mask=mask, other=0.0).to(tl.float32)
+    out = d * scale * tl.load(w + at, mask=mask, other=0.0).to(tl.float32) + tl.load(b + at, mask=mask, other=0.0).to(
+        tl.float32
+    )
     tl.store(y + row * hidden + at, out.to(tl.float16), mask=mask)
 
 

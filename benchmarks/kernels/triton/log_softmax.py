@@ -12,7 +12,9 @@ def kernel(x, y, vocab, BLOCK: tl.constexpr):
     for start in range(0, vocab, BLOCK):
         h = tl.load(x + row + start + at, mask=start + at < vocab, other=float("-inf"))
         new = tl.maximum(top, h)
-        total = total * tl.where(new == float("-inf"), 0.0, tl.exp(top - new)) + tl.where(new == float("-inf"), 0.0, tl.exp(h - new))
+        total = total * tl.where(new == float("-inf"), 0.0, tl.exp(top - new)) + tl.where(
+            new == float("-inf"), 0.0, tl.exp(h - new)
+        )
         top = new
     peak = tl.max(top, 0)
     lse = peak + tl.log(tl.sum(total * tl.exp(top - peak), 0))

@@ -10,7 +10,11 @@ def kernel(x, w, y, hidden, BLOCK: tl.constexpr):
     mask = at < hidden
     h = tl.load(x + row * hidden + at, mask=mask, other=0.0).to(tl.float32)
     scale = tl.rsqrt(tl.sum(h * h, 0) / hidden + 1e-6)
-    tl.store(y + row * hidden + at, (h * scale * tl.load(w + at, mask=mask, other=0.0).to(tl.float32)).to(tl.bfloat16), mask=mask)
+    tl.store(
+        y + row * hidden + at,
+        (h * scale * tl.load(w + at, mask=mask, other=0.0).to(tl.float32)).to(tl.bfloat16),
+        mask=mask,
+    )
 
 
 def run(x, weight):

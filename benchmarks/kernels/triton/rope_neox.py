@@ -23,5 +23,7 @@ def run(x, cos, sin):
     batch, seq, heads, dim = x.shape
     y = torch.empty_like(x)
     half = dim // 2
-    kernel[(batch * seq, triton.cdiv(heads, 16))](x, cos, sin, y, seq, heads, half, BLOCK=triton.next_power_of_2(half), HEADS=16, num_warps=4)
+    kernel[(batch * seq, triton.cdiv(heads, 16))](
+        x, cos, sin, y, seq, heads, half, BLOCK=triton.next_power_of_2(half), HEADS=16, num_warps=4
+    )
     return y

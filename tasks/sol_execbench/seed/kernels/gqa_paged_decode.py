@@ -22,7 +22,7 @@ def run(q, k_cache, v_cache, table, lengths):
     The bound prices 3/4 of the slots, the least that is live.
     """
     acc = torch.promote_types(q.dtype, torch.float32)
-    b, h, d = q.shape
+    d = q.shape[-1]
     k = k_cache[table.long()].flatten(1, 2).repeat_interleave(4, dim=2)
     v = v_cache[table.long()].flatten(1, 2).repeat_interleave(4, dim=2)
     s = torch.einsum("bhd,bthd->bht", q.to(acc), k.to(acc)) * d**-0.5
