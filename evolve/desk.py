@@ -122,6 +122,11 @@ class RunDesk:
         self.search.append(ev.Batched(batch, model, tuple(digests)))
         await self._durable()
 
+    def everything(self, commit: str) -> tuple[dict[str, bytes], dict[str, int]]:
+        """All regular files of a candidate's tree, and path -> git mode of all its entries."""
+        tree = self.candidate(commit).tree
+        return self.search.objects.files(tree), dict(self.search.modes(tree))
+
     # ---- answers from outside ------------------------------------------------------------------------------------
 
     def lease(self) -> ev.Leased | None:

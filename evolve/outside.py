@@ -11,10 +11,7 @@ run in it, and a file that may not change is refused by name.
 from __future__ import annotations
 
 import json
-import os
 import secrets
-import stat
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +21,7 @@ from typing import Any
 from evolve.desk import with_logs
 from evolve.errors import RepositoryError, UsageError
 from evolve.mutators import Reply
+from evolve.mutators.folder import collect, lay, regular
 from evolve.mutators.outside import OUTSIDE, UNCLAIMED
 from evolve.mutators.prompting import described
 from evolve.population import events as ev
@@ -34,15 +32,11 @@ from evolve.population.folds import RunState
 from evolve.population.git import Store
 from evolve.population.lock import held
 from evolve.tasks.evidence import Evidence
-from evolve.tasks.policy import LARGEST_FILE, check_edit
 from evolve.tasks.records import to_json
 from evolve.tasks.task import Task
 
 LEASE = 3600.0
 """Seconds that a brief is kept for whoever took it, unless told otherwise."""
-
-MOST_READ = 100_000
-"""Files of a folder that are looked at."""
 
 
 # ---- reading an archive without running it ---------------------------------------------------------------------------
@@ -68,6 +62,11 @@ class Reading:
     def evidence(self, commit: str) -> tuple[Evidence, ...]:
         oids = self.state.lineage.measured.get(commit, ())
         return tuple(found for oid in oids if (found := with_logs(self, oid)) is not None)
+
+    def everything(self, commit: str) -> tuple[dict[str, bytes], dict[str, int]]:
+        """All regular files of a candidate's tree, and path -> git mode of all its entries."""
+        tree = self.candidate(commit).tree
+        return self.archive.store.files(tree), self.archive.store.modes(tree)
 
     def event(self, oid: str) -> ev.Event:
         return self.archive.event(oid)
@@ -207,17 +206,10 @@ def lay_out(folder: Path, brief: Brief, lease: ev.Leased, archive: Archive, stat
     """Write the folder of a brief (see the module)."""
     task = task_of(state, brief.task)
     desk = Reading(archive, state, task)
-    work = folder / "work"
-    work.mkdir(parents=True)
     parent = state.candidates[brief.parents[0]]
-    for entry in archive.store.entries(parent.tree):
-        if entry.regular:
-            target = work / entry.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(archive.store.read(entry.oid))
-            if entry.mode & 0o100:
-                target.chmod(0o755)
-    _throw_away(work)
+    folder.mkdir(parents=True, exist_ok=True)
+    files, modes = desk.everything(parent.commit)
+    lay(folder / "work", files, modes)
     metrics = parent.verdict.metrics if parent.verdict else {}
     facts = {
         "run": state.run, "task": brief.task, "brief": brief.number, "operator": brief.operator, "holder": lease.holder,
@@ -235,25 +227,6 @@ def lay_out(folder: Path, brief: Brief, lease: ev.Leased, archive: Archive, stat
         f"`evolve tell {folder} --give-up 'why'`.\n"
     )
     (folder / "brief.md").write_text(f"{described(brief, desk)}\n\n{how}", encoding="utf-8")
-
-
-def _throw_away(work: Path) -> None:
-    """Make the folder a git repository of one commit, with nobody's configuration and no hook."""
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath), "HOME": str(work),
-        "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "GIT_AUTHOR_NAME": "evolve", "GIT_AUTHOR_EMAIL": "evolve@localhost", "GIT_COMMITTER_NAME": "evolve",
-        "GIT_COMMITTER_EMAIL": "evolve@localhost",
-    }  # fmt: skip
-    for command in (
-        ["init", "-q", "-b", "main", "--template="],
-        ["add", "-A", "-f"],
-        ["commit", "-q", "--allow-empty", "-m", "The program"],
-    ):
-        done = subprocess.run(
-            ["git", "-C", str(work), *command], env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise RepositoryError(f"git {command[0]} in {work} failed: {done.stderr.strip()}")
 
 
 # ---- tell ------------------------------------------------------------------------------------------------------------
@@ -287,7 +260,7 @@ def read_brief(folder: Path) -> dict[str, Any]:
     """brief.json of a folder. Raises UsageError where there is none that makes sense."""
     path = folder / "brief.json"
     try:
-        facts = json.loads(_regular(path, 1 << 20) or b"")
+        facts = json.loads(regular(path, 1 << 20) or b"")
         int(facts["brief"]), str(facts["run"]), str(facts["archive"]), str(facts["holder"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{folder} holds no brief.json of 'evolve ask' ({error})") from error
@@ -317,7 +290,11 @@ def tell(folder: Path, answer: Answer, *, wait: float = 600.0) -> Outcome:
             )
         brief = state.pending.briefs[number]
         task = task_of(state, brief.task)
-        changed, ignored = read_back(folder / "work", archive, state, brief, task) if not answer.give_up else ({}, ())
+        changed: dict[str, bytes | None] = {}
+        ignored: list[str] = []
+        if not answer.give_up:
+            files, modes = Reading(archive, state, task).everything(brief.parents[0])
+            changed, ignored = collect(folder / "work", files, modes, task)
         if not changed and not answer.give_up:
             raise UsageError(
                 f"nothing changed in {folder / 'work'}; edit {', '.join(task.editable)}, or --give-up with a reason"
@@ -326,70 +303,6 @@ def tell(folder: Path, answer: Answer, *, wait: float = 600.0) -> Outcome:
     finally:
         archive.close()
     return replace(outcome, ignored=tuple(ignored))
-
-
-def read_back(
-    work: Path, archive: Archive, state: RunState, brief: Brief, task: Task
-) -> tuple[dict[str, bytes | None], list[str]]:
-    """Files that differ from the parent's, and paths of new files that may not be added and are left where they are.
-
-    Raises UsageError naming a protected file that was changed or deleted, or an editable one that is no plain file.
-    """
-    parent = state.candidates[brief.parents[0]]
-    before = {entry.path: entry for entry in archive.store.entries(parent.tree)}
-    present: set[str] = set()
-    changed: dict[str, bytes | None] = {}
-    ignored: list[str] = []
-    for path in _walk(work):
-        present.add(path)
-        editable = task.may_edit(path)
-        if path not in before and not editable:
-            ignored.append(path)
-            continue
-        if path in before and not before[path].regular:
-            continue
-        content = _regular(work / path, LARGEST_FILE)
-        if content is None:
-            raise UsageError(
-                f"{path} in {work} is a link, a device or larger than {LARGEST_FILE} bytes; only plain files come back"
-            )
-        if path not in before or archive.store.read(before[path].oid) != content:
-            changed[path] = content
-    changed.update({path: None for path, entry in before.items() if entry.regular and path not in present})
-    if why := check_edit(task, {path: entry.mode for path, entry in before.items()}, changed):
-        raise UsageError(f"{why}. Undo that change in {work} ('git checkout -- PATH' there) and tell again")
-    return changed, ignored
-
-
-def _walk(work: Path) -> list[str]:
-    """Paths of everything below that is no folder, but for git's own; links are listed, never followed."""
-    found: list[str] = []
-    for root, folders, names in os.walk(work, followlinks=False):
-        folders[:] = sorted(
-            f for f in folders if f not in (".git", "__pycache__") and not os.path.islink(os.path.join(root, f))
-        )
-        here = os.path.relpath(root, work)
-        for name in names:
-            if name == ".git":
-                continue
-            found.append(name if here == "." else f"{here}/{name}")
-            if len(found) > MOST_READ:
-                raise UsageError(f"{work} holds more than {MOST_READ} files; remove what the work left behind")
-    return sorted(found)
-
-
-def _regular(path: Path, cap: int) -> bytes | None:
-    """Content of a plain file of at most `cap` bytes; None for anything else. Follows no link, waits for no pipe."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with os.fdopen(handle, "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode) or about.st_size > cap:
-            return None
-        content = file.read(cap + 1)
-    return content if len(content) <= cap else None
 
 
 def _record(

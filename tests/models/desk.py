@@ -33,6 +33,9 @@ class FakeDesk:
     def read(self, commit: str, path: str) -> bytes | None:
         return self.trees[commit].get(path)
 
+    def everything(self, commit: str) -> tuple[dict[str, bytes], dict[str, int]]:
+        return dict(self.trees[commit]), dict.fromkeys(self.trees[commit], 0o100644)
+
     def candidate(self, commit: str) -> Candidate:
         return self.candidates[commit]
 
