@@ -84,7 +84,9 @@ def load(data: bytes) -> Checkpoint | None:
             return None
         state = RunState()
         state.__setstate__(body)
-        return Checkpoint(state, tips)
+    if events_in(state.seen) >= EVERY:
+        gc.freeze()  # it lives as long as the process: a full collection need not walk its million objects each time
+    return Checkpoint(state, tips)
 
 
 @contextmanager

@@ -103,6 +103,8 @@ class _Encoder:
             return self.strings(values)
         if kind is bytes:
             return self.identifiers("idb", values) or ["hex", [value.hex() for value in values]]
+        if kind is tuple and len(widths := set(map(len, values))) == 1 and widths != {0}:
+            return ["tuples", [self.column(list(part)) for part in zip(*values, strict=True)]]
         if kind.__name__ in _SEQUENCES and kind.__module__ == "builtins":
             items = [sorted(value) for value in values] if kind in (set, frozenset) else values
             return ["seq", kind.__name__, self.ints([len(item) for item in items]), self.joined(items)]
@@ -265,12 +267,13 @@ class _Decoder:
                 out[place] = value
         return out
 
+    def _tuples(self, column: Any) -> list[Any]:
+        return list(zip(*map(self.column, column[1]), strict=True))
+
     def _seq(self, column: Any) -> list[Any]:
         make, sizes, flat = _SEQUENCES[column[1]], self.column(column[2]), self.joined(column[3])
         if sum(sizes) != len(flat):
             raise ValueError(f"{len(flat)} items for {sum(sizes)}")
-        if make is tuple and sizes == [1] * len(sizes):
-            return list(zip(flat, strict=True))
         ends = list(itertools.accumulate(sizes, initial=0))
         return [make(flat[at:end]) for at, end in itertools.pairwise(ends)]
 
@@ -308,6 +311,6 @@ class _Decoder:
 
 _TAGS = {
     "same": "same", "range": "range", "=": "plain", "bool": "bool", "i": "array", "q": "array", "d": "array",
-    "hex": "hex", "few": "few", "id": "ids", "idb": "ids", "@": "named", "mix": "mix", "seq": "seq", "dict": "dict",
-    "enum": "enum", "rows": "rows",
+    "hex": "hex", "few": "few", "id": "ids", "idb": "ids", "@": "named", "mix": "mix", "tuples": "tuples",
+    "seq": "seq", "dict": "dict", "enum": "enum", "rows": "rows",
 }  # fmt: skip
