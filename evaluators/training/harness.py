@@ -70,6 +70,8 @@ class Feed:
     def __init__(self, config: Config, ask: Callable[[int], Any]) -> None:
         self.config = dict(config)
         self.served = 0
+        self.intervals: list[float] = []
+        self._asked = time.monotonic()
         self._ask, self._stage = ask, _Staging(config["device"])
 
     def next(self, rows: int) -> tuple[Any, Any] | None:
@@ -79,6 +81,9 @@ class Feed:
         batch = self._ask(rows)
         if batch is None:
             return None
+        now = time.monotonic()
+        self.intervals = [*self.intervals[-7:], now - self._asked] if self.served else []
+        self._asked = now
         self.served += rows * self.config["sequence_length"] * self.config["world_size"]
         return self._stage(batch)
 
@@ -86,12 +91,13 @@ class Feed:
 class Budget:
     """How much of the budget is used, as far as this process knows; the referee's clock decides.
 
-    A program that trusts `done()` hands in its state in time: what that takes is left over.
+    A program that trusts `done()` hands in its state in time: what that and one more step take is left over, if the
+    program lets the device run ahead by no more than a step.
     """
 
     def __init__(self, feed: Feed, seconds: float | None, tokens: int | None, reserve: float) -> None:
         self._feed, self._tokens = feed, tokens
-        self._seconds = None if seconds is None else max(seconds - reserve, 0.0)
+        self._seconds, self._reserve = seconds, reserve
         self._began = time.monotonic()
         self.pending: list[float] = []
 
@@ -99,7 +105,8 @@ class Budget:
         """0 at the start, 1 when training must end."""
         shares = []
         if self._seconds is not None:
-            shares.append((time.monotonic() - self._began) / max(self._seconds, 1e-9))
+            step = max(self._feed.intervals, default=0.0)  # another one must still fit
+            shares.append((time.monotonic() - self._began) / max(self._seconds - self._reserve - step, 1e-9))
         if self._tokens:
             shares.append(self._feed.served / self._tokens)
         return min(max(shares, default=0.0), 1.0)

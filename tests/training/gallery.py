@@ -170,7 +170,7 @@ HONEST = {
         ("            logits = self.head(norm(x))\n", """            before = F.pad(tokens, (1, 0))[:, :-1]
             logits = self.head(norm(x)) + self.pairs((tokens * 36313 + before * 27191) % 4096)
 """), ('if "embedding" in name or "value_table" in name]', 'if "embedding" in name or "value_table" in name or "pairs" in name]')),
-    "averaged weights": (("    losses = []\n    while", "    losses, mean = [], None\n    while"),
+    "averaged weights": (("    losses = []\n", "    losses, mean = [], None\n"),
         ("        losses.append(loss.detach())\n", """        losses.append(loss.detach())
         if budget.progress() > 0.5:
             state = {k: v.detach().clone() for k, v in model.state_dict().items()}

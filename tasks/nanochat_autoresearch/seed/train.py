@@ -210,6 +210,21 @@ def loss_of(model, inputs, targets):
     return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
 
 
+def keep_pace(device):
+    """A function to call after each step: waits until the step before it is done on the device."""
+    if device == "cpu":
+        return lambda: None
+    marks = []
+
+    def wait():
+        marks.append(torch.cuda.Event())
+        marks[-1].record()
+        if len(marks) > 1:
+            marks.pop(0).synchronize()
+
+    return wait
+
+
 def train(feed, budget):
     """Train until the budget is used; the model."""
     if feed.config["device"] == "cuda":
@@ -221,6 +236,7 @@ def train(feed, budget):
     setting = model.setting
     muon, adam = optimizers(model)
     losses = []
+    wait = keep_pace(feed.config["device"])
     while not budget.done():
         batch = feed.next(setting.rows)
         if batch is None:
@@ -233,8 +249,9 @@ def train(feed, budget):
         adam.step()
         muon.step(share)
         model.zero_grad(set_to_none=True)
+        wait()
         losses.append(loss.detach())
-        if len(losses) == 8:  # one wait for the device every eighth step
+        if len(losses) == 8:
             budget.log(torch.stack(losses).mean().item())
             losses.clear()
     return model
