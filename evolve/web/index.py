@@ -176,7 +176,8 @@ def headline(event: ev.Event) -> str:
         case ev.Paused():
             return f"{event.state}{': ' + event.why if event.why else ''}"
         case ev.Session():
-            return f"process {event.pid} on {event.host} {event.state}{': ' + event.why if event.why else ''}"
+            where = f" {event.pid} on {event.host}" if event.pid else ""
+            return f"process{where} {event.state}{': ' + event.why if event.why else ''}"
         case ev.BudgetChanged():
             return "budget changed"
         case ev.Closed():
