@@ -123,9 +123,11 @@ class AgentMutator:
         files, modes = desk.everything(brief.parents[0])
         with tempfile.TemporaryDirectory(prefix="evolve-agent-") as scratch:
             work, home = Path(scratch) / "work", Path(scratch) / "home"
-            home.mkdir()
+            for folder in (home, Path(scratch) / "tmp"):
+                folder.mkdir()
             await asyncio.to_thread(lay, work, files, modes)
-            ran = await self._run(prompt, work, home)
+            editable = tuple(sorted(path for path in files if desk.task.may_edit(path)))
+            ran = await self._run(prompt, work, home, editable)
             idea = (regular(work / IDEA_FILE, 4096) or b"").decode("utf-8", "replace").strip()
             outcome: dict[str, Any] = {
                 "code": ran.code,
@@ -167,19 +169,22 @@ class AgentMutator:
         why = outcome.get("refused") or ("" if files else f"the agent changed nothing (exit code {outcome['code']})")
         if why:
             return Proposal(stillborn=why[:400], operator=operator, model=self.label, artifacts=(transcript,))
-        idea = un.line(outcome["idea"], 160) or idea_of(_last_words(outcome["said"]))
+        words = _last_words(outcome["said"])
+        idea = un.line(outcome["idea"], 160) or (
+            un.line(idea_of(words), 160) if words else f"edit by {self.profile.name}"
+        )
         parents = brief.parents[:2] if brief.operator == "combine" else ()
         return Proposal(files, idea, operator, self.label, tuple(parents), artifacts=(transcript,))
 
     # ---- one run -------------------------------------------------------------------------------------------------
 
-    async def _run(self, prompt: str, work: Path, home: Path) -> Ran:
+    async def _run(self, prompt: str, work: Path, home: Path, editable: tuple[str, ...]) -> Ran:
         if self.upstream is None:
-            launch = self.profile.launch(Start(prompt, work, home, self.model, money=self.money))
+            launch = self.profile.launch(Start(prompt, work, home, editable, self.model, money=self.money))
             return await self._leashed(launch, work, home)
         async with Broker(self.upstream) as broker:
             granted = broker.grant(self.seconds + 60, money=self.money)
-            start = Start(prompt, work, home, self.model, broker.url, granted.token, self.money)
+            start = Start(prompt, work, home, editable, self.model, broker.url, granted.token, self.money)
             ran = await self._leashed(self.profile.launch(start), work, home)
             broker.revoke(granted)
             return Ran(ran.code, ran.said.replace(granted.token, "[token]"), granted)
@@ -195,7 +200,7 @@ class AgentMutator:
             environment |= {
                 "HOME": str(home),
                 "XDG_CONFIG_HOME": str(home / ".config"),
-                "TMPDIR": str(home),
+                "TMPDIR": str(home.parent / "tmp"),
                 "NO_COLOR": "1",
             }
             environment["NO_PROXY"] = ",".join(
@@ -242,31 +247,32 @@ async def _feed(process: asyncio.subprocess.Process, text: str) -> None:
 
 def _claimed(said: str) -> float | None:
     """The cost that an agent reports of itself; None where it does not."""
-    for line in reversed(said.strip().split("\n")):
-        try:
-            found = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(found, dict) and isinstance(found.get("total_cost_usd"), int | float):
-            return float(found["total_cost_usd"])
-    return None
+    costs = [
+        found["total_cost_usd"] for found in _reports(said) if isinstance(found.get("total_cost_usd"), int | float)
+    ]
+    return float(costs[-1]) if costs else None
 
 
 def _last_words(said: str) -> str:
-    """The agent's last message, out of the formats agents report in."""
+    """The agent's last message, out of the JSON that agents report in; empty for one that reports in prose."""
     words = ""
-    for line in said.strip().split("\n"):
-        try:
-            found = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(found, dict):
-            item = found.get("item") or found.get("part") or found
-            text = (
-                found.get("result") or found.get("response") or (item.get("text") if isinstance(item, dict) else None)
-            )
-            words = text if isinstance(text, str) and text.strip() else words
-    return words or said[-2000:]
+    for found in _reports(said):
+        item = found.get("item") or found.get("part") or found
+        text = found.get("result") or found.get("response") or (item.get("text") if isinstance(item, dict) else None)
+        words = text if isinstance(text, str) and text.strip() else words
+    return words
+
+
+def _reports(said: str) -> list[dict[str, Any]]:
+    """JSON objects in what was said: one a line, or one over many lines."""
+    found = []
+    for line in said.split("\n"):
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    if not any(isinstance(item, dict) for item in found) and (start := said.find("\n{")) >= 0:
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.JSONDecoder().raw_decode(said[start + 1 :])[0])
+    return [item for item in found if isinstance(item, dict)]
 
 
 def named(word: str) -> AgentMutator:

@@ -16,12 +16,13 @@ from pathlib import Path
 class Start:
     """What a profile is told. url, token: of the broker, empty where the agent uses its own login. money: dollars.
 
-    home: a folder of its own, which is its HOME where it has no login to keep.
+    home: a folder of its own, which is its HOME where it has no login to keep. editable: the files that may change.
     """
 
     prompt: str
     work: Path
     home: Path
+    editable: tuple[str, ...] = ()
     model: str = ""
     url: str = ""
     token: str = ""
@@ -126,29 +127,31 @@ def _aider(start: Start) -> Launch:
         "--no-analytics",
         "--no-stream",
         "--no-pretty",
+        "--no-gitignore",
+        "--no-show-model-warnings",
     ]
-    environment = {}
+    environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # no look at a price list on the network
     if start.url:
-        environment = {"OPENAI_API_BASE": f"{start.url}/v1", "OPENAI_API_KEY": start.token}
+        environment |= {"OPENAI_API_BASE": f"{start.url}/v1", "OPENAI_API_KEY": start.token}
         argv += ["--model", f"openai/{start.model or 'model'}"]
     elif start.model:
         argv += ["--model", start.model]
     message = start.home / "message.md"
-    return Launch((*argv, "--message-file", str(message)), environment, {"message.md": start.prompt})
+    return Launch((*argv, "--message-file", str(message), *start.editable), environment, {"message.md": start.prompt})
 
 
 PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (
         Profile("claude-code", "claude", "anthropic", _claude, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL",
-                "https://api.anthropic.com", "npm @anthropic-ai/claude-code"),
+                "https://api.anthropic.com", "npm @anthropic-ai/claude-code", "2.1.197"),
         Profile("codex", "codex", "openai", _codex, "OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com",
-                "npm @openai/codex"),
+                "npm @openai/codex", "0.169.0"),
         Profile("opencode", "opencode", "openai", _opencode, "OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com",
-                "npm opencode-ai"),
+                "npm opencode-ai", "1.18.33"),
         Profile("gemini-cli", "gemini", "gemini", _gemini, "GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL",
-                "https://generativelanguage.googleapis.com", "npm @google/gemini-cli"),
+                "https://generativelanguage.googleapis.com", "npm @google/gemini-cli", "0.61.0"),
         Profile("aider", "aider", "openai", _aider, "OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com",
-                "pip aider-chat"),
+                "pip aider-chat", "0.86.2"),
     )
 }  # fmt: skip

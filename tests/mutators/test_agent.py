@@ -193,7 +193,9 @@ def test_profiles_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"there are: claude-code.*codex"):
         named("nobody")
     for profile in PROFILES.values():
-        launch = profile.launch(Start("do it", Path("/w"), Path("/h"), "m", "http://127.0.0.1:1", "evolve-token", 1.0))
+        launch = profile.launch(
+            Start("do it", Path("/w"), Path("/h"), ("a.py",), "m", "http://127.0.0.1:1", "evolve-token", 1.0)
+        )
         assert "real" not in str(launch) and launch.argv[0] == profile.program
         everything = str(launch.environment) + str(launch.files)
         assert "evolve-token" in everything and "evolve-token" not in str(launch.argv), profile.name
