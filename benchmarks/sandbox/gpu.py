@@ -123,32 +123,36 @@ def rung(name: str, folder: Path) -> dict[str, Any]:
 
 
 def ipc(sandbox: LocalSandbox, command: Command) -> Any:
+    """200 calls of one worker on memory of ours: milliseconds from asking to the answer, outputs checked each time."""
     import torch
 
-    from evolve.evaluators.referee.cuda import Buffers, share
+    from evolve.evaluators.referee.cuda import Region
 
-    buffers = Buffers({"y": Tensor("float32", (1 << 20,))})
-    x = torch.randn(1 << 20, device="cuda")
-    with sandbox.open(command, "evolve.evaluators.referee.cuda:serve_cuda", ("program.py:scaled",)) as session:
-        buffers.poison()
-        session.send({"inputs": {"x": share(x)}, "outputs": buffers.handles()})
+    inputs, outputs = (Region({name: Tensor("float32", (1 << 20,))}) for name in ("x", "y"))
+    arguments = ("program.py:scaled", inputs.told(), outputs.told())
+    harness = "evolve.evaluators.referee.cuda:serve_cuda"
+    with sandbox.open(command, harness, arguments, (inputs.fd, outputs.fd)) as session:
         answer = session.receive(4096, 60)
         if isinstance(answer, Failure):
-            return f"FAILED: {answer.message}"
+            said = [line for line in session.finish().stderr.splitlines() if "rror" in line]
+            return f"FAILED: {answer.message} {said[:2]}"
         times = []
         for number in range(200):
-            x.normal_()
-            buffers.poison()
+            x = torch.randn(1 << 20, device="cuda")
+            inputs.write({"x": x})
+            outputs.poison()
             began = time.perf_counter()
             session.send({"call": number})
             answer = session.receive(4096, 10)
             times.append((time.perf_counter() - began) * 1e3)
             if isinstance(answer, Failure):
                 return f"FAILED: {answer.message}"
-            if not torch.equal(buffers.take()["y"], x * 2 + 1):
+            if not torch.equal(outputs.take()["y"], x * 2 + 1):
                 return "FAILED: wrong output"
         times.sort()
-        return {"calls": 200, "median_ms": round(times[100], 3), "p99_ms": round(times[198], 3)}
+    inputs.close()
+    outputs.close()
+    return {"calls": 200, "median_ms": round(times[100], 3), "p99_ms": round(times[198], 3)}
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ def serve_shared(channel: int, target: str, inputs: Layout, outputs: Layout) -> 
     wanted = views(OUTPUTS, outputs, writable=True)
     function = load(target)
     connection.sendall(pack({"ready": True}))
-    while (order := _receive(connection)) is not None:
+    while (order := receive(connection)) is not None:
         result = function(**given)
         if not isinstance(result, dict):
             (only,) = wanted
@@ -35,7 +35,7 @@ def serve_shared(channel: int, target: str, inputs: Layout, outputs: Layout) -> 
         connection.sendall(pack({"done": order["call"]}))
 
 
-def _receive(connection: socket.socket) -> Any:
+def receive(connection: socket.socket) -> Any:
     """A frame's header, or None at the end. Frames here come from the referee, so they are believed."""
     head = _exactly(connection, 16)
     if head is None or head[:8] != MAGIC:

@@ -12,7 +12,7 @@ from evolve.evaluators.sandbox import system
 _KILL, _ALLOW, _ERRNO = 0x80000000, 0x7FFF0000, 0x00050000
 _EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
 _ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN, _AND = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 
@@ -47,11 +47,13 @@ _TERMINAL = (0x5412, 0x541C)
 class Policy:
     """families: socket address families allowed. shared: no IPC namespace stands between us and others. others: a
     process of the same user that is not the candidate's can be named (no pid namespace, or the jail's own init).
-    memfd: whether anonymous files are allowed (they are memory that only a cgroup can count)."""
+    deaf: sockets may be made but not connected, and local ones only of the kinds that cannot send unconnected (NVIDIA's
+    driver binds and listens on one of kind SEQPACKET; this machine's services must stay out of reach). memfd: whether anonymous files are allowed (they are memory that only a cgroup can count)."""
 
     families: tuple[int, ...] = (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK)
     shared: bool = False
     others: bool = False
+    deaf: bool = False
     memfd: bool = True
 
 
@@ -73,6 +75,10 @@ def program(policy: Policy) -> bytes:
     rows += _block("clone", 0, [(_ANY_BIT, 0, 1, _NAMESPACES), (_RETURN, 0, 0, _ERRNO | _EPERM)])
     rows += _block("ioctl", 1, [row for code in _TERMINAL for row in _deny(code)])
     families: list[Row] = [row for family in policy.families for row in ((_EQUAL, 0, 1, family), (_RETURN, 0, 0, _ALLOW))]
+    if policy.deaf:
+        rows += [(_EQUAL, 0, 1, system.number("connect")), (_RETURN, 0, 0, _ERRNO | _EPERM)]
+        stream = [(_LOAD, 0, 0, 24), (_AND, 0, 0, 0xF), *_allow(1), *_allow(5)]  # SOCK_STREAM, SOCK_SEQPACKET
+        families += [(_EQUAL, 0, len(stream), AF_UNIX), *stream]
     rows += _block("socket", 0, [*families, (_RETURN, 0, 0, _ERRNO | _EAFNOSUPPORT)])
     if policy.others:
         for name in OTHERS:
@@ -81,6 +87,10 @@ def program(policy: Policy) -> bytes:
         rows += _block("setpriority", 0, [*own, (_RETURN, 0, 0, _ERRNO | _EPERM)])
     rows.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("<HBBI", *row) for row in rows)
+
+
+def _allow(value: int) -> tuple[Row, Row]:
+    return (_EQUAL, 0, 1, value), (_RETURN, 0, 0, _ALLOW)
 
 
 def _deny(value: int) -> tuple[Row, Row]:

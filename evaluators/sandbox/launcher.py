@@ -37,9 +37,10 @@ def main() -> None:
         return
     system.prctl(system.PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Namespaces first: a library that starts a thread when imported would take the right to a new user namespace away.
+    base = jail.prepare(configuration) if configuration["rung"] in NAMESPACED else ""
     for module in configuration["preload"]:
         __import__(module)
-    base = jail.prepare(configuration) if configuration["rung"] in NAMESPACED else ""
     if configuration["rung"] not in ("bare", "bubblewrap"):
         filters.program(policy({**configuration, "network": False}))  # made once, for every candidate to inherit
         if os.getuid() == 0 and "capabilities" not in configuration["opened"]:
@@ -229,7 +230,8 @@ def policy(request: Request) -> filters.Policy:
     if request["rung"] == "process":
         return filters.Policy(shared=True, others=True, memfd=counted)
     families = (filters.AF_INET, filters.AF_INET6, filters.AF_NETLINK) if request["network"] else ()
-    return filters.Policy(families, shared=True, others=True, memfd=counted)
+    deaf = bool(request["devices"]) and not request["network"]
+    return filters.Policy(families, shared=True, others=True, deaf=deaf, memfd=counted)
 
 
 if __name__ == "__main__":

@@ -231,6 +231,7 @@ class LocalSandbox:
         jailed = self.rung in (*NAMESPACED, "bubblewrap")
         home, tmp = (HOME, "/tmp") if jailed and "mounts" not in self.opened else (f"{own}/home", f"{own}/tmp")
         path = f"{os.path.dirname(sys.executable)}:{ENVIRONMENT['PATH']}"
+        caches = {"TRITON_HOME": home, "TORCH_HOME": f"{home}/.torch", "TORCHINDUCTOR_CACHE_DIR": f"{tmp}/inductor"}
         return {
             "argv": list(command.argv),
             "call": call,
@@ -240,7 +241,8 @@ class LocalSandbox:
             "at": command.at or "/work",
             "small": files <= SMALL_FILES and size <= SMALL_BYTES,
             "cwd": command.cwd,
-            "env": {**ENVIRONMENT, **self._gpu_environment(), "HOME": home, "TMPDIR": tmp, "PATH": path, **command.env},
+            "env": {**ENVIRONMENT, **self._gpu_environment(), "HOME": home, "TMPDIR": tmp, "PATH": path,
+                    **(caches if self._devices else {}), **command.env},
             "wall": command.wall,
             "limits": asdict(command.limits),
             "mounts": [asdict(mount) for mount in command.mounts],

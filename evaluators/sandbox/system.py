@@ -31,6 +31,7 @@ _NUMBERS = {  # name -> (x86-64, arm64); -1: the architecture has no such call
     "clock_settime": (227, 112),
     "clone": (56, 220),
     "clone3": (435, 435),
+    "connect": (42, 203),
     "delete_module": (176, 106),
     "fanotify_init": (300, 262),
     "finit_module": (313, 273),
