@@ -39,7 +39,8 @@ class Rules:
     """Thresholds. off: names of checks switched off (mutation tests only; evidence judged so is never shown as a score).
 
     families: value families that must have been drawn. clock_share: unexplained wall time as a share of the claimed;
-    clock_floor: and in microseconds (a CPU's scheduler is given 20 ms instead). late: microseconds the seal's blocks may start apart beyond the baseline's own.
+    clock_floor: and in microseconds (a CPU's scheduler is given 20 ms instead). late: microseconds the seal's blocks may
+    start apart beyond the baseline's own.
     error_ratio: None for the problem's own. tail: mean/median over the baseline's at which the mean counts.
     """
 
@@ -258,7 +259,9 @@ def census(evidence: KernelEvidence, rules: Rules) -> Finding:
 @check("D15")
 def harness(evidence: KernelEvidence, rules: Rules) -> Finding:
     """The harness' own functions are what they were (the worker's word; second layer behind D7 and the referee's memory)."""
-    if evidence.integrity.get("changed"):
+    if "changed" not in evidence.integrity:
+        return Finding("D15", Says.UNABLE, "the worker did not report on the harness")
+    if evidence.integrity["changed"]:
         return Finding("D15", Says.CHEAT, f"functions of the harness were replaced: {evidence.integrity['changed']}")
     return _passed("D15")
 

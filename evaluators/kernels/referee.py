@@ -165,6 +165,15 @@ class Referee:
                 fault = self._blocks(problem, plan, chosen, secret, sides, calls, process, started)
             after = self._census(sides["A"]) if fault is None else {}
             evidence = replace(evidence, census={"load": before, "end": after})
+            if fault is None:
+                fault, said = self._last_word(sides["A"])
+                evidence = replace(
+                    evidence, integrity={"changed": said.get("changed", [])} if "changed" in said else {}
+                )
+                kernels = (said.get("facts") or {}).get("kernels")
+                evidence = replace(
+                    evidence, compiler={**evidence.compiler, **({"kernels": kernels} if kernels else {})}
+                )
         finally:
             for side in sides.values():
                 if not any(side is kept for kept, _ in self._kept.values()):
@@ -384,6 +393,13 @@ class Referee:
 
     def _census(self, side: _Side) -> dict[str, Any]:
         return {"processes": side.link.processes(), "threads": side.link.threads()}
+
+    def _last_word(self, side: _Side) -> tuple[Fault | None, dict[str, Any]]:
+        """What the worker says of itself after its last call: the harness' functions, its kernels' registers."""
+        try:
+            return None, side.link.ask({"op": "census"}, 30)
+        except wire.WireFault as fault:
+            return Fault("crash", "call", f"the process {_ENDINGS[fault.kind]} after its last call"), {}
 
     # ---- what is measured ----------------------------------------------------------------------------------------
 

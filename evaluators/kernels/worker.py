@@ -51,6 +51,7 @@ def serve(sock: socket.socket, region: int, device: str, clock: str = "real") ->
     """Obey until the socket closes. region: file descriptor of the shared memory. device: "cpu" or "cuda"."""
     memory = mmap.mmap(region, 0)
     hands = _hands(device, clock, memory)
+    whole = fingerprint()
     function: Any = None
     while True:
         try:
@@ -67,7 +68,7 @@ def serve(sock: socket.socket, region: int, device: str, clock: str = "real") ->
             elif order["op"] == "attach":
                 wire.send(sock, hands.attach(order))
             elif order["op"] == "census":
-                wire.send(sock, {"ok": True, "threads": census(), "facts": hands.facts()})
+                wire.send(sock, {"ok": True, "threads": census(), "facts": hands.facts(), "changed": changed(whole)})
             else:
                 os._exit(0)
         except CandidateFault as fault:
@@ -194,6 +195,36 @@ def census() -> dict[str, Any]:
         except OSError:
             continue
     return {"os": sorted(tasks), "python": sorted(t.name for t in threading.enumerate())}
+
+
+def fingerprint() -> dict[str, Any]:
+    """Code of every function of the harness, and which functions of torch and time it relies on (D15)."""
+    import torch
+
+    found: dict[str, Any] = {}
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("evolve.evaluators.kernels.w", "evolve.evaluators.timing.")):
+            for key, value in vars(module).items():
+                parts = vars(value).items() if isinstance(value, type) else [(key, value)]
+                for part, function in parts:
+                    if hasattr(function, "__code__"):
+                        found[f"{name}.{key}.{part}"] = hash(function.__code__)
+                    elif callable(function) and key.startswith("_"):
+                        found[f"{name}.{key}.{part}"] = id(function)
+    for owner, names in (
+        (torch.Tensor, ("copy_", "contiguous", "data_ptr", "view")),
+        (torch, ("equal", "empty")),
+        (time, ("perf_counter",)),
+    ):
+        for name in names:
+            found[f"{getattr(owner, '__name__', owner)}.{name}"] = getattr(owner, name)
+    return found
+
+
+def changed(before: dict[str, Any]) -> list[str]:
+    """Names in `before` that are something else now."""
+    now = fingerprint()
+    return sorted(name for name, value in before.items() if now.get(name) != value)[:8]
 
 
 class State:

@@ -11,6 +11,7 @@ import mmap
 import random
 import socket
 import struct
+import sys
 import time
 from typing import Any
 
@@ -83,6 +84,7 @@ class CudaHands:
             "total": total,
             "notes": self.notes,
             "sms": self.gate.blocks,
+            "kernels": compiled_kernels(),
         }
 
     def call(self, function: Any, order: dict[str, Any], sock: socket.socket) -> dict[str, Any]:
@@ -232,6 +234,30 @@ class CudaHands:
             device.copy_(host)
         else:
             host.copy_(device)
+
+
+def compiled_kernels() -> list[dict[str, Any]]:
+    """Registers, spills and shared memory of the candidate's Triton kernels, as the compiler and driver report them."""
+    from triton.runtime.jit import JITFunction
+
+    from evolve.evaluators.kernels.worker import PACKAGE
+
+    found: list[dict[str, Any]] = []
+    for name, module in list(sys.modules.items()):
+        if not name.startswith(PACKAGE):
+            continue
+        for function in [f for f in vars(module).values() if isinstance(f, JITFunction)]:
+            for cache in getattr(function, "device_caches", {}).values():
+                for kernel in list(cache[0].values())[:4]:
+                    found.append(
+                        {
+                            "name": function.__name__,
+                            "registers": getattr(kernel, "n_regs", None),
+                            "spills": getattr(kernel, "n_spills", None),
+                            "shared": getattr(getattr(kernel, "metadata", None), "shared", None),
+                        }
+                    )
+    return found[:16]
 
 
 def checksum(x: torch.Tensor) -> int:

@@ -159,11 +159,12 @@ def test_the_parents_clock_does_not_believe_a_forged_time(
         Plan(calls=4, blocks=1),
         anchor=from_files({"k.py": slow}, "k.py::run"),
     )
-    verdict = judge_kernel(evidence)
+    verdict = judge_kernel(evidence, Rules(off=frozenset({"D15"})))
     if forged == "time.perf_counter":
         assert verdict.status is Status.SCORED and min(c.us for c in evidence.of("A")) > 50_000
         return
     assert all(c.us == 0.0 for c in evidence.of("A"))
     assert verdict.status is Status.INVALID and verdict.kind == "timing", verdict.reason
-    believed = judge_kernel(evidence, Rules(off=frozenset({"D7"})))
+    assert evidence.integrity["changed"]  # D15 sees it too, in the worker's own word: a second layer
+    believed = judge_kernel(evidence, Rules(off=frozenset({"D7", "D15"})))
     assert believed.kind != "timing"

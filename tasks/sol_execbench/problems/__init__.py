@@ -4,7 +4,8 @@ A problem is a reference function with a declaration: inputs as `name = "dtype s
 and ranges from which hidden sizes are drawn. A reference accepts its inputs in float64 as well (then it is the golden
 answer): it promotes with `torch.promote_types(x.dtype, torch.float32)` and never names float32 alone.
 
-Kinds of input values (`evaluators/kernels/inputs.py`): randn, fan (randn / sqrt of the last axis but one), weight (1 + randn / 2), unit (0..1),
+Kinds of input values (`evaluators/kernels/inputs.py`): randn, fan (randn / sqrt of the last axis but one),
+weight (1 + randn / 2), unit (0..1),
 positive, decay (negative), index:AXIS (whole numbers below an axis), mask (0 or 1), scale (2 ** -6..-2), int8, scalar:VALUE.
 A problem whose inputs hang together gives `make(sizes, generator, device, rand) -> dict` instead.
 """
