@@ -45,11 +45,13 @@ def sentence(found: dict[str, Any]) -> str:
     lines = [f"{found['status']} ({found['label']})" + (f": {found['reason']}" if found["reason"] else "")]
     for row in found["workloads"]:
         lines.append(
-            f"{row['axes']}: {row['us']} us against {row['baseline_us']} us baseline and {row['speed_of_light_us']} us speed of light "
+            f"{row['axes']}: {row['us']} us against {row['baseline_us']} us baseline and "
+            f"{row['speed_of_light_us']} us speed of light "
             f"({row['gb_per_s']} GB/s, {row['tflop_per_s']} TFLOP/s)" + (f"; {row['note']}" if row["note"] else "")
         )
     for kernel in found["compiler"].get("kernels", []):
         lines.append(
-            f"kernel {kernel['name']}: {kernel['registers']} registers, {kernel['spills']} spilled, {kernel['shared']} bytes of shared memory"
+            f"kernel {kernel['name']}: {kernel['registers']} registers, {kernel['spills']} spilled, "
+            f"{kernel['shared']} bytes of shared memory"
         )
     return "\n".join(lines)

@@ -322,9 +322,12 @@ def definition_to_json(definition: Definition) -> dict[str, Any]:
     """definition.json of a definition."""
 
     def axis(item: Axis) -> dict[str, Any]:
-        extra: dict[str, Any] = {"const": {"value": item.value}, "expr": {"expression": item.expression}, "var": {}}[
-            item.kind
-        ]
+        table: dict[str, dict[str, Any]] = {
+            "const": {"value": item.value},
+            "expr": {"expression": item.expression},
+            "var": {},
+        }
+        extra = table[item.kind]
         return {"type": item.kind, **extra}
 
     def spec(item: Spec) -> dict[str, Any]:

@@ -32,7 +32,8 @@ class Nursery:
         root = str(Path(__file__).resolve().parents[2])
         if not (Path(root) / "evolve").is_dir():
             root = str(Path(root).parent)
-        code = f"import sys; sys.path.insert(0, {root!r}); from evolve.evaluators.kernels import nursery; nursery.main({theirs.fileno()})"
+        code = f"import sys; sys.path.insert(0, {root!r}); from evolve.evaluators.kernels import nursery; "
+        code += f"nursery.main({theirs.fileno()})"
         keep = {
             k: v
             for k, v in os.environ.items()

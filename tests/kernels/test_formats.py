@@ -153,13 +153,29 @@ def test_parquet_of_json_columns(tmp_path: Path) -> None:
     assert problem.name == "t" and problem.workloads[0].axes == {"n": 4}
 
 
+KERNELBENCH = """
+import torch
+
+class Model(torch.nn.Module):
+    def __init__(self, k):
+        super().__init__()
+        self.k = k
+
+    def forward(self, x):
+        return torch.relu(x) * self.k
+
+def get_inputs():
+    return [torch.randn(4, 5)]
+
+def get_init_inputs():
+    return [3]
+"""
+
+
 @pytest.mark.torch
 def test_a_kernelbench_module_becomes_a_problem(tmp_path: Path) -> None:
     require("torch")
     file = tmp_path / "relu.py"
-    file.write_text(
-        "import torch\nclass Model(torch.nn.Module):\n    def __init__(self, k):\n        super().__init__()\n        self.k = k\n"
-        "    def forward(self, x):\n        return torch.relu(x) * self.k\ndef get_inputs():\n    return [torch.randn(4, 5)]\ndef get_init_inputs():\n    return [3]\n"
-    )
+    file.write_text(KERNELBENCH)
     problem = formats.load_kernelbench(file)
     assert problem.definition.inputs["x"].shape == ("4", "5") and problem.definition.outputs["out0"].dtype == "float32"

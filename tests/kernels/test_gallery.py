@@ -148,7 +148,8 @@ def test_the_parents_clock_does_not_believe_a_forged_time(
     from evolve.evaluators.kernels.referee import Referee
 
     monkeypatch.setattr(referees.screen, "screen", lambda solution: [])
-    slow = "import torch, time\ndef run(x, w):\n    time.sleep(0.06)\n    h = x\n    for _ in range(6):\n        h = torch.sin(h) + w\n    return h\n"
+    loop = "    h = x\n    for _ in range(6):\n        h = torch.sin(h) + w\n    return h\n"
+    slow = "import torch, time\ndef run(x, w):\n    time.sleep(0.06)\n" + loop
     lie = slow + "import evolve.evaluators.kernels.worker_cpu as hands\nhands._now = lambda: 0.0\n"
     if forged == "time.perf_counter":  # patched too late: the harness bound it before
         lie = slow + "time.perf_counter = lambda: 0.0\n"
