@@ -13,6 +13,7 @@ from evolve.mutators import Reply
 from evolve.population import events as ev
 from evolve.population.brief import Brief
 from evolve.population.candidate import Candidate
+from evolve.population.novelty import shape
 from evolve.search import Search
 from evolve.tasks.evidence import Artifact, Evidence, bounded
 
@@ -121,6 +122,11 @@ class RunDesk:
     async def batched(self, batch: str, model: str, digests: Sequence[str]) -> None:
         self.search.append(ev.Batched(batch, model, tuple(digests)))
         await self._durable()
+
+    def known(self, files: Mapping[str, bytes]) -> Candidate | None:
+        """The candidate that has these editable files already, but for layout and comments."""
+        commit = self.search.state.lineage.known_shape(self.task.name, shape(files))
+        return self.search.state.candidates[commit] if commit else None
 
     def everything(self, commit: str) -> tuple[dict[str, bytes], dict[str, int]]:
         """All regular files of a candidate's tree, and path -> git mode of all its entries."""

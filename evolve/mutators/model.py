@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from evolve.edits import Applied, Rejected, apply
+from evolve.edits import Rejected, apply
 from evolve.errors import UsageError
+from evolve.gates import Problem, Smoke, duplicate, smoke, unparsable
 from evolve.models import Answer, Model, Prompt, Turn, complete
 from evolve.mutators import Desk
 from evolve.mutators.prompting import build
 from evolve.population.brief import Brief, Family, Proposal
+from evolve.population.candidate import Candidate
 from evolve.prompts import render
 from evolve.tasks.evidence import bounded
+
+
+class GatedDesk(Desk, Protocol):
+    """What a desk shows to gates."""
+
+    def known(self, files: Mapping[str, bytes]) -> Candidate | None: ...
+    def everything(self, commit: str) -> tuple[dict[str, bytes], dict[str, int]]: ...
+
 
 OPERATORS = ("improve", "explore", "resample", "simplify", "fix", "combine", "port", "tactic")
 
@@ -26,6 +36,7 @@ class ModelMutator:
     """models: by name, the cheapest first; `brief.hint["model"]` picks one, else the first, and the last for a tactic.
 
     tool: offer the text-editor tool instead of a text format. repairs: turns after an edit that cannot be used.
+    gate: loads changed modules before they cost an evaluation; None: only parsing and known programs are looked at.
     """
 
     models: Mapping[str, Model]
@@ -34,6 +45,7 @@ class ModelMutator:
     latency: bool = True
     tool: bool = False
     repairs: int = 1
+    gate: Smoke | None = None
     _order: tuple[str, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
@@ -56,20 +68,16 @@ class ModelMutator:
         transcript = [answer.text]
         for turn in range(self.repairs + 1):
             used = _used(brief, desk, answer)
-            if isinstance(used, Proposal) or turn == self.repairs or answer.outcome not in ("ok", "truncated"):
+            if turn == self.repairs or answer.outcome not in ("ok", "truncated"):
                 break
+            wrong = await _objection(brief, desk, used, self.gate) if isinstance(used, Proposal) else used
+            if wrong is None:
+                break
+            used = wrong
             prompt = _repair(prompt, answer, used, form)
             answer = await complete(model, prompt, desk)
             transcript.append(answer.text)
         return _finished(brief, used, answer, model.name, transcript)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why an answer cannot be used: a word for the record, and words for the model."""
-
-    reason: str
-    for_model: str
 
 
 def _used(brief: Brief, desk: Desk, answer: Answer) -> Proposal | Problem:
@@ -84,41 +92,21 @@ def _used(brief: Brief, desk: Desk, answer: Answer) -> Proposal | Problem:
                 "truncated", "The answer was cut off at its length limit. Make a smaller edit. " + got.for_model
             )
         return Problem(got.reason, got.for_model)
-    if problem := unparsable(got, before):
+    if problem := unparsable(before, got.files):
         return problem
     kind = f"{brief.operator}/{got.format.value}-{got.tier.name.lower()}"
     parents = brief.parents[:2] if brief.operator in ("combine", "crossover") else ()
     return Proposal(dict(got.files), idea_of(answer.text), kind, parents=tuple(parents))
 
 
-def unparsable(got: Applied, before: Mapping[str, bytes]) -> Problem | None:
-    """A Python file that no longer parses, though it did or is new."""
-    for path, content in got.files.items():
-        if content is None or not path.endswith(".py"):
-            continue
-        try:
-            ast.parse(content)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            if path in before and not _parses(before[path]):
-                continue
-            return Problem("parse", f"With the edit, {path} is no valid Python: {_located(error, content)}")
-    return None
-
-
-def _parses(content: bytes) -> bool:
-    try:
-        ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
-
-
-def _located(error: BaseException, content: bytes) -> str:
-    if not isinstance(error, SyntaxError) or not error.lineno:
-        return str(error)
-    lines = content.decode("utf-8", "replace").split("\n")
-    around = "\n".join(lines[max(error.lineno - 3, 0) : error.lineno + 2])
-    return f"{error.msg} at line {error.lineno}:\n~~~\n{around}\n~~~"
+async def _objection(brief: Brief, desk: Desk, made: Proposal, gate: Smoke | None) -> Problem | None:
+    """Why an edit that applies is not worth its evaluation: the program is known, or does not load."""
+    parent = brief.parents[0]
+    after = {path: text for path, text in (dict(desk.files(parent)) | dict(made.files)).items() if text is not None}
+    place: GatedDesk = desk  # type: ignore[assignment]
+    if problem := duplicate(place.known(after)):
+        return problem
+    return await smoke(gate, place.everything(parent)[0], made.files, desk.task) if gate else None
 
 
 def _repair(prompt: Prompt, answer: Answer, problem: Problem | Proposal, form: str) -> Prompt:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from evolve.mutators import Reply
 from evolve.population.candidate import Candidate
+from evolve.population.novelty import shape
 from evolve.tasks.evidence import Evidence
 from evolve.tasks.task import Task
 
@@ -32,6 +33,12 @@ class FakeDesk:
 
     def read(self, commit: str, path: str) -> bytes | None:
         return self.trees[commit].get(path)
+
+    def known(self, files: Mapping[str, bytes]) -> Candidate | None:
+        wanted = shape(files)
+        return next(
+            (self.candidates[c] for c in self.trees if c in self.candidates and shape(self.files(c)) == wanted), None
+        )
 
     def everything(self, commit: str) -> tuple[dict[str, bytes], dict[str, int]]:
         return dict(self.trees[commit]), dict.fromkeys(self.trees[commit], 0o100644)
