@@ -13,13 +13,17 @@ import asyncio
 import hashlib
 import json
 import tempfile
+import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evolve.errors import SandboxError
 from evolve.evaluators.channel import Refused, unpack
 from evolve.evaluators.sandbox import Command, Sandbox
+from evolve.evaluators.sandbox.ladder import open_sandbox
 from evolve.population.candidate import Candidate
 from evolve.tasks.evidence import FailureKind
 from evolve.tasks.task import Task
@@ -114,19 +118,37 @@ def load(paths):
 _LOADER_FILE = "_evolve_gate.py"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Smoke:
     """Loads changed Python modules in a sandbox. sandbox: of the caller, who closes it. seconds: for one load."""
 
     sandbox: Sandbox
     seconds: float = SECONDS
     _parents: dict[str, bool] = field(default_factory=dict)
+    _one: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def own(cls) -> Smoke | None:
+        """With a sandbox of its own, which ends with it; None where no rung holds on this machine."""
+        folder = tempfile.TemporaryDirectory(prefix="evolve-smoke-")
+        try:
+            sandbox = open_sandbox(Path(folder.name))
+        except SandboxError:
+            folder.cleanup()
+            return None
+        made = cls(sandbox)
+        weakref.finalize(made, _end, sandbox, folder)
+        return made
 
     def check(self, before: Mapping[str, bytes], changed: Mapping[str, bytes | None], task: Task) -> Problem | None:
-        """A changed module that fails to load, where the parent's loads well within the time.
+        """A changed module that fails to load, where the parent's loads well within the time. One at a time.
 
         before: all files of the parent's tree that loading may need. Raises SandboxError.
         """
+        with self._one:
+            return self._check(before, changed, task)
+
+    def _check(self, before: Mapping[str, bytes], changed: Mapping[str, bytes | None], task: Task) -> Problem | None:
         paths = [path for path, content in changed.items() if path.endswith(".py") and content is not None]
         known = [path for path in paths if path in before]
         if not known or not self._parent_loads(before, known, task):
@@ -162,6 +184,11 @@ class Smoke:
             if isinstance(value, dict) and ({"seconds"} <= value.keys() or {"path", "line", "error"} <= value.keys())
             else None
         )
+
+
+def _end(sandbox: Sandbox, folder: tempfile.TemporaryDirectory[str]) -> None:
+    sandbox.close()
+    folder.cleanup()
 
 
 def _call(

@@ -37,10 +37,11 @@ def make(word: str) -> Mutator | None:
 
 
 def _model(kind: str, words: str) -> Mutator:
+    from evolve.gates import Smoke
     from evolve.models.settings import load
     from evolve.mutators.model import ModelMutator
 
     if not words:
         raise UsageError("mutator 'model' needs a model: --mutator model:NAME, or EVOLVE_MODEL=NAME (docs/models.md)")
     models = {model.name: model for model in (load(word.strip()) for word in words.split(","))}
-    return ModelMutator(models, tool=kind == "tool")
+    return ModelMutator(models, tool=kind == "tool", gate=Smoke.own())
