@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tasks" / "nanochat_autoresearch" / "seed"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tasks" / "nanochat_autoresearch" / "seed"))
 
 from evolve.evaluators.training import curves, data, tracks
 from evolve.tasks import statistics as st

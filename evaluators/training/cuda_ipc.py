@@ -1,7 +1,7 @@
 """Device memory that the referee owns and a worker writes: CUDA IPC through the driver, by ctypes.
 
 The referee allocates and exports; the worker opens. So the referee never opens anything a candidate named.
-Not run in CI (no GPU there): `benchmarks/gpu/training_smoke.py` runs it.
+Not run in CI (no GPU there): `benchmarks/gpu/training_runs.py smoke` runs it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from typing import Any
 from evolve.tasks.errors import InfrastructureError
 
 _LAZY_PEER_ACCESS = 1
+
+OPEN = "cuIpcOpenMemHandle"
+"""Named in a worker's last words where the driver refuses to open a handle."""
+
+usable = True
+"""Set to False once a worker could not open a handle here; shared host memory carries the logits then."""
 
 
 class _Handle(ctypes.Structure):
@@ -81,5 +87,5 @@ def open_tensor(handle: bytes, shape: tuple[int, ...]) -> Any:
     pointer = ctypes.c_uint64()
     opener = _driver().cuIpcOpenMemHandle_v2
     opener.argtypes = [ctypes.POINTER(ctypes.c_uint64), _Handle, ctypes.c_uint]
-    _check(opener(ctypes.byref(pointer), wanted, _LAZY_PEER_ACCESS), "cuIpcOpenMemHandle")
+    _check(opener(ctypes.byref(pointer), wanted, _LAZY_PEER_ACCESS), OPEN)
     return _tensor(int(pointer.value), shape)

@@ -88,12 +88,14 @@ class _Worker:
         self.session, self.track, self.state, self.columns = session, track, state, list(columns)
         self.shape = (track.scoring, track.sequence, track.vocabulary)
         self.ipc: cuda_ipc.Buffer | None = None
-        self.shared = Shared("logits", 4 * math.prod(self.shape) if track.device == "cpu" else 4096)
+        self.direct = track.device == "cuda" and cuda_ipc.usable
+        self.shared = Shared("logits", 4096 if self.direct else 4 * math.prod(self.shape))
+        self.view = self.shared.map(write=True)
 
     def start(self) -> int:
         """Parameters of the model it built."""
         setup: dict[str, Any] = {"setup": True}
-        if self.track.device == "cuda":
+        if self.direct:
             self.ipc = cuda_ipc.Buffer(self.shape)
             setup["ipc"] = self.ipc.handle.hex()
         self._ok(self.session.send(setup, descriptors=(self.state.fd, self.shared.fd)))
@@ -118,9 +120,8 @@ class _Worker:
         if self.ipc is not None:
             logits = self.ipc.tensor[: len(rows)].clone()  # a copy of ours: the worker may go on writing into its own
         else:
-            with self.shared.map() as view:
-                raw = bytes(memoryview(view)[: 4 * len(rows) * math.prod(self.shape[1:])])
-            logits = torch.frombuffer(bytearray(raw), dtype=torch.float32).reshape(len(rows), *self.shape[1:])
+            theirs = torch.frombuffer(self.view, dtype=torch.float32).reshape(self.shape)[: len(rows)]
+            logits = theirs.to(self.track.device, copy=True)
         targets = torch.from_numpy(rows[:, 1:].astype(np.int64)).to(logits.device)
         total = torch.logsumexp(logits.double() if self.track.device == "cpu" else logits, dim=-1)
         nats = (total - logits.gather(-1, targets[..., None])[..., 0]).float().cpu().numpy()
@@ -153,8 +154,19 @@ def score(
     hidden: tuple[Mount, ...] = (), secret: random.Random | None = None,
 ) -> Score:  # fmt: skip
     """Score a trained state. The trainer must be dead. Raises InfrastructureError for what is not the candidate's."""
-    began = time.monotonic()
     secret = secret or random.Random(secrets.token_bytes(32))
+    out = _score(sandbox, program, track, data, state, seed, hidden, secret)
+    if out.failure is not None and cuda_ipc.OPEN in out.failure.message and cuda_ipc.usable:
+        cuda_ipc.usable = False  # not between these namespaces: through shared host memory instead
+        out = _score(sandbox, program, track, data, state, seed, hidden, secret)
+    return out
+
+
+def _score(
+    sandbox: LocalSandbox, program: Program, track: Track, data: Dataset, state: Shared, seed: int,
+    hidden: tuple[Mount, ...], secret: random.Random,
+) -> Score:  # fmt: skip
+    began = time.monotonic()
     columns = sorted(secret.sample(range(track.vocabulary), min(COLUMNS, track.vocabulary)))
     every = np.concatenate([data.validation, data.holdout])
     order = secret.sample(range(len(every)), len(every))

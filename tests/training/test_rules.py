@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,64 @@ def test_the_mini_track_needs_a_measured_target() -> None:
     with pytest.raises(TaskError, match="no target"):
         tracks.find("speedrun", {"track": "mini"})
     assert tracks.find("speedrun", {"track": "mini", "target": 3.9}).target == 3.9
+
+
+# ---- upstream's own repository, and the benchmark scripts ------------------------------------------------------------
+
+SUMMARY = """step 00951 (99.8%) | loss: 3.21\rstep 00952 (100.0%) | loss: 3.20\r
+---
+val_bpb:          0.997900
+training_seconds: 300.1
+total_seconds:    325.9
+peak_vram_mb:     45060.2
+total_tokens_M:   499.6
+"""
+
+
+def test_upstreams_repository_is_a_task_of_ones_own_and_self_reported() -> None:
+    text = (ROOT / "tasks" / "nanochat_autoresearch" / "upstream.toml").read_text()
+    task = Task.parse(text)
+    assert task.self_reported and task.editable == ("train.py",)
+    found = {}
+    for metric in task.evaluate.metrics:
+        assert metric.pattern is not None
+        found[metric.name] = [m[1] for line in SUMMARY.splitlines() if (m := re.search(metric.pattern, line))]
+    assert found == {"val_bpb": ["0.997900"], "training_seconds": ["300.1"], "peak_vram_mb": ["45060.2"],
+                     "total_tokens_M": ["499.6"]}  # fmt: skip
+
+
+def test_every_change_of_the_benchmarks_fits_the_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "gpu"))
+    import training_variants as variants
+
+    for task, known in (("nanochat", variants.NANOCHAT), ("speedrun", variants.SPEEDRUN)):
+        for name in known:
+            files = {"train.py": variants.source(task, name).encode()}
+            assert screen.refuse(files) is None and screen.reaches(files) is None
+    monkeypatch.setitem(variants.NANOCHAT, "stale", (("not in the seed", ""),))
+    with pytest.raises(ValueError, match="stale"):
+        variants.source("nanochat", "stale")
+
+
+def test_the_early_stopping_verdict_counts_wrong_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "training"))
+    pytest.importorskip("numpy")
+    import early_stopping
+
+    lines = []
+    for parent in range(early_stopping.PARENTS):
+        lines.append({"parent": parent, "child": -1, "curve": curve(3.0), "bpb": 3.0})
+        for child, end in enumerate((2.9, 2.95, 3.05, 3.5, 4.0)):
+            lines.append({"parent": parent, "child": child, "curve": curve(end), "bpb": end})
+    found = early_stopping.verdict(lines)
+    assert found["tested_on"] == 5 * (early_stopping.PARENTS - early_stopping.FITTED)
+    assert (
+        found["better_stopped"] == 0
+        and found["worse_stopped"] == found["worse"]
+        and found["time_saved"] == pytest.approx(0.36)
+    )
+    for line in lines:
+        if line["parent"] >= early_stopping.FITTED and line["child"] == 4:
+            line["bpb"] = 1.0  # a run that looks bad and ends well
+    found = early_stopping.verdict(lines)
+    assert found["better_stopped"] == early_stopping.PARENTS - early_stopping.FITTED
