@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import secrets
 import shlex
 import shutil
 import sys
@@ -13,19 +14,32 @@ from pathlib import Path
 from typing import Any
 
 from evolve.evaluators.evaluator import Job, Site
+from evolve.evaluators.integrity import Seen, examine
 from evolve.evaluators.materialise import Workshop
 from evolve.evaluators.sandbox import Command, Mount, Outcome
 from evolve.evaluators.sandbox.ladder import open_sandbox
-from evolve.evaluators.sandbox.local import LocalSandbox
+from evolve.evaluators.sandbox.local import LABELS, LocalSandbox
 from evolve.evaluators.setup import Prepared, prepare
 from evolve.tasks.errors import TaskError
-from evolve.tasks.evidence import Artifact, Failure, FailureKind, bounded
+from evolve.tasks.evidence import Artifact, Check, Failure, FailureKind, bounded
+from evolve.tasks.evidence import Outcome as CheckOutcome
 
 LOG_CAP = 8 << 10
 """Bytes of a failing run's output kept beside its evidence."""
 
 LARGEST = 1e300
 """A metric beyond this is absurd and refused."""
+
+
+CANARY = "EVOLVE_REFEREE_KEY"
+"""Environment variable of a slot that holds a planted fake secret, which also lies in a file of the slot's own: neither
+can come out of a candidate that stayed in its place."""
+
+
+def said_by(outcome: Outcome) -> str:
+    """All that a candidate let out in one run, as text, bounded."""
+    frame = (outcome.frame or b"")[: 1 << 16].decode("latin-1")
+    return "\n".join((outcome.stdout[: 1 << 16], outcome.stderr[: 1 << 16], frame))
 
 
 class Bench:
@@ -35,6 +49,9 @@ class Bench:
         self.site, self.task = site, site.task
         self._own = Path(site.scratch).absolute() / f"slot-{os.getpid()}-{id(self):x}"
         self._lock = _claim(self._own)
+        self.canary = os.environ.get(CANARY) or secrets.token_hex(16)
+        (self._own / "answers.json").touch(mode=0o600)
+        (self._own / "answers.json").write_text(f'{{"key": "{self.canary}"}}')
         self.workshop = Workshop(site.archive, self._own / "trees", base=site.base, may_edit=site.task.may_edit)
         self._sandbox: LocalSandbox | None = None
         self._prepared: Prepared | None = None
@@ -90,6 +107,12 @@ class Bench:
                 kind = outcome.failure.kind if outcome.failure.kind is FailureKind.TIMEOUT else FailureKind.GATE
                 return Failure(kind, f"gate {line!r}: {outcome.failure.message}"), logs(outcome)
         return None, ()
+
+    def checks(self, tree: str, said: str) -> tuple[Check, ...]:
+        """What integrity checks find in what a candidate said: only findings, since most candidates pass."""
+        seen = Seen(tree, output=said, canaries={"answers": self.canary}, label=self.sandbox.label,
+                    wanted_label=LABELS.get(self.site.rung, self.sandbox.label))  # fmt: skip
+        return tuple(c for c in examine(seen, ("canary", "sandbox")) if c.outcome is not CheckOutcome.PASSED)
 
     def close(self) -> None:
         if self._sandbox is not None:

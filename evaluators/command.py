@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from evolve.evaluators.bench import Bench, checked, logs, order
+from evolve.evaluators.bench import Bench, checked, logs, order, said_by
 from evolve.evaluators.channel import Refused, strict_json
 from evolve.evaluators.evaluator import Job, Site, Stage
 from evolve.evaluators.sandbox import Outcome
-from evolve.tasks.evidence import Artifact, Cost, Evidence, Failure, FailureKind, Sample
+from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Failure, FailureKind, Sample
 from evolve.tasks.verdict import CONFIRM
 
 VERSION = "command/1"
@@ -53,6 +53,7 @@ class CommandEvaluator:
         samples: list[Sample] = []
         failures: dict[str, Failure] = {}
         artifacts: list[Artifact] = []
+        checks: list[Check] = []
         cpu = 0.0
         for tree in job.trees:
             if tree not in self._passed:
@@ -69,6 +70,7 @@ class CommandEvaluator:
                 progress(f"block {block}")
                 outcome, metrics = self._once(tree)
                 cpu += outcome.cost.cpu
+                checks += self.bench.checks(tree, said_by(outcome))
                 if isinstance(metrics, Failure):
                     failures[tree] = metrics
                     artifacts += logs(outcome)
@@ -79,7 +81,7 @@ class CommandEvaluator:
         wall = time.monotonic() - began
         return Evidence(
             job.id, job.trees, self.site.task_digest, self.site.evaluator, self.site.machine, job.stage,
-            samples=tuple(samples), failures=failures, cost=Cost(wall, cpu, wall * self.task.evaluate.gpus),
+            samples=tuple(samples), failures=failures, checks=tuple(checks), cost=Cost(wall, cpu, wall * self.task.evaluate.gpus),
             sandbox=self.bench.sandbox.label, self_reported=True, artifacts=tuple(artifacts),
         )  # fmt: skip
 

@@ -22,13 +22,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from evolve.evaluators.bench import Bench, checked, logs, order
+from evolve.evaluators.bench import Bench, checked, logs, order, said_by
 from evolve.evaluators.channel import Refused, unpack
 from evolve.evaluators.evaluator import Job, Site, Stage
 from evolve.evaluators.referee.secret import Secrets
 from evolve.evaluators.sandbox import Outcome
 from evolve.tasks.errors import InfrastructureError, TaskError
-from evolve.tasks.evidence import Artifact, Cost, Evidence, Failure, FailureKind, Sample, bounded
+from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Failure, FailureKind, Sample, bounded
 from evolve.tasks.verdict import CONFIRM
 
 VERSION = "script/1"
@@ -63,6 +63,7 @@ class Trial:
         self.seconds = 0.0
         self.cpu = 0.0
         self.lines: list[str] = []
+        self.said: list[str] = []
 
     def call(self, target: str, *arguments: Any, seconds: float | None = None) -> Any:
         """Call `"program.py:function"` of the candidate's in the sandbox with JSON arguments; its JSON value.
@@ -109,6 +110,7 @@ class Trial:
     def _count(self, outcome: Outcome) -> Outcome:
         self.seconds += outcome.cost.wall
         self.cpu += outcome.cost.cpu
+        self.said.append(said_by(outcome))
         return outcome
 
 
@@ -148,6 +150,7 @@ class ScriptEvaluator:
         samples: list[Sample] = []
         failures: dict[str, Failure] = {}
         artifacts: list[Artifact] = []
+        checks: list[Check] = []
         cpu = 0.0
         for tree in job.trees:
             if self.task.evaluate.gates and tree not in self._passed:
@@ -165,6 +168,7 @@ class ScriptEvaluator:
                 trial = Trial(self.bench, tree, block, seed)
                 result = self._once(evaluate, trial, artifacts)
                 cpu += trial.cpu
+                checks += self.bench.checks(tree, "\n".join(trial.said))
                 if isinstance(result, Failure):
                     failures[tree] = result
                 else:
@@ -174,7 +178,7 @@ class ScriptEvaluator:
         wall = time.monotonic() - began
         return Evidence(
             job.id, job.trees, self.site.task_digest, self.site.evaluator, self.site.machine, job.stage,
-            secret=secret.commitment, samples=tuple(samples), failures=failures,
+            secret=secret.commitment, samples=tuple(samples), failures=failures, checks=tuple(checks),
             cost=Cost(wall, cpu, wall * self.task.evaluate.gpus), sandbox=self.bench.sandbox.label,
             artifacts=tuple(artifacts),
         )  # fmt: skip

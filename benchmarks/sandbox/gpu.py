@@ -96,7 +96,8 @@ def rung(name: str, folder: Path) -> dict[str, Any]:
     (tree / "kernel.py").write_text(KERNEL)
     (tree / "a.cu").write_text(CUDA)
     began = time.perf_counter()
-    preload = ("torch", "triton", "numpy", "encodings.idna", "evolve.evaluators.referee.cuda", "evolve.evaluators.referee.harness")
+    ours = ("evolve.evaluators.referee.cuda", "evolve.evaluators.referee.harness")
+    preload = ("torch", "triton", "numpy", "encodings.idna", *ours)
     sandbox = LocalSandbox(name, folder / f"s-{name}", preload=preload, devices=gpu_devices())
     limits = Limits(memory=48 << 30, processes=512, disk=4 << 30)
     out: dict[str, Any] = {"label": sandbox.label}

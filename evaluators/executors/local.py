@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from evolve.evaluators.bench import CANARY
 from evolve.evaluators.evaluator import Handle, Job, Site
 from evolve.evaluators.sandbox.ladder import strongest
 from evolve.evaluators.sandbox.local import python
@@ -70,7 +72,8 @@ class _Slot:
             sites[name]["task"] = {"source": site.task.source, "root": str(site.task.root)}
         self._process = await asyncio.create_subprocess_exec(
             *python("evolve.evaluators.slot"), str(theirs.fileno()), pass_fds=(theirs.fileno(),),
-            stdin=asyncio.subprocess.DEVNULL, start_new_session=True, env=without_keys(os.environ),
+            stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
+            env={**without_keys(os.environ), CANARY: secrets.token_hex(16)},
         )  # fmt: skip
         theirs.close()
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=1 << 26)

@@ -25,7 +25,8 @@ def program() -> str | None:
 def wrap(request: Request) -> tuple[list[str], tuple[int, ...]]:
     """bubblewrap's command line for a request, and the descriptor of the filter it installs.
 
-    The filter's descriptor is the first one free after the candidate's own (0, 1, 2, the channel's, and what a session passes on).
+    The filter's descriptor is the first one free after the candidate's own: 0, 1, 2, the channel's, and what a session
+    passes on.
     """
     limits, at = request["limits"], request["at"]
     argv = [program() or "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session"]

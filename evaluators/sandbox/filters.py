@@ -48,7 +48,9 @@ class Policy:
     """families: socket address families allowed. shared: no IPC namespace stands between us and others. others: a
     process of the same user that is not the candidate's can be named (no pid namespace, or the jail's own init).
     deaf: sockets may be made but not connected, and local ones only of the kinds that cannot send unconnected (NVIDIA's
-    driver binds and listens on one of kind SEQPACKET; this machine's services must stay out of reach). memfd: whether anonymous files are allowed (they are memory that only a cgroup can count)."""
+    driver binds and listens on one of kind SEQPACKET; this machine's services must stay out of reach).
+    memfd: whether anonymous files are allowed (they are memory that only a cgroup can count).
+    """
 
     families: tuple[int, ...] = (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK)
     shared: bool = False

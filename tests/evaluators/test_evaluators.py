@@ -195,6 +195,13 @@ class TestScript(EvaluatorContract):
         name = tree(**{"program.py": text})
         assert evaluator.measure(job(name), lambda _: None).failures[name].kind is kind
 
+    def test_a_planted_secret_that_comes_out_is_a_cheat(self, evaluator: ScriptEvaluator, tree: MakeTree) -> None:
+        """As if a candidate had read the referee: the canary is put into its mouth here."""
+        name = tree(**{"program.py": f"def value(x):\n    print({evaluator.bench.canary!r}[::-1])\n    return x"})
+        evidence = evaluator.measure(job(name), lambda _: None)
+        assert [(c.name, c.outcome.value, c.tree) for c in evidence.checks] == [("canary", "cheat", name)]
+        assert evaluator.bench.canary not in str(evidence.checks)
+
     def test_a_grader_that_fails_is_ours(self, site: Callable[..., Site], tree: MakeTree) -> None:
         name = tree(**{"program.py": "def value(x): return 1"})
         made = ScriptEvaluator(site(SCRIPT, name, "def evaluate(trial):\n    return {'score': 1 / 0}"))

@@ -58,7 +58,8 @@ class TestThroughTheJail:
             ("def f(x, n):\n    while True: pass", FailureKind.TIMEOUT, "no answer"),
             ("def f(x, n):\n    x[:] = 0\n    return x", FailureKind.CRASH, "read-only"),
             ("import os\ndef f(x, n):\n    os.write(3, b'garbage!' * 9)\n    return x", FailureKind.OUTPUT, "no frame"),
-            ("import os\ndef f(x, n):\n    os.write(3, b'EVOLVE\\0\\1' + b'\\xff' * 8)\n    return x", FailureKind.OUTPUT, "header"),
+            ("import os\ndef f(x, n):\n    os.write(3, b'EVOLVE\\0\\1' + b'\\xff' * 8)\n    return x", FailureKind.OUTPUT,
+             "header"),
             ("raise SystemExit(3)", FailureKind.CRASH, "exit code 3"),
         ],
     )
@@ -98,7 +99,8 @@ class TestThroughTheJail:
     def test_inputs_cannot_be_mapped_writable(self, sandbox: LocalSandbox, tmp_path: Path) -> None:
         text = (
             "import mmap, os\ndef f(x, n):\n    try:\n        handle = os.open('/proc/self/fd/4', os.O_RDWR)\n"
-            "        mmap.mmap(handle, 4096)[:4] = b'edit'\n        return x * 0 + 1\n    except (OSError, ValueError): return x * 0\n"
+            "        mmap.mmap(handle, 4096)[:4] = b'edit'\n        return x * 0 + 1\n"
+            "    except (OSError, ValueError): return x * 0\n"
         )
         first = results(sandbox, tmp_path, text)[0]
         assert not isinstance(first, Failure) and not first["y"].any()
