@@ -15,6 +15,9 @@ from evolve.models.wire import Patience, Price
 from tests.models.desk import FakeDesk
 from tests.models.server import Bench, Fault, Said, Sent
 
+for _sdk in ("anthropic", "openai"):
+    pytest.importorskip(_sdk, reason=f"the {_sdk} SDK is not installed")
+
 
 def model(bench: Bench, **options: Any) -> Anthropic:
     quick = Patience(first=0.02, cap=0.05, stall=2.0)

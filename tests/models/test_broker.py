@@ -17,6 +17,9 @@ from evolve.models.wire import Patience, Price, Usage
 from tests.models.desk import FakeDesk
 from tests.models.server import Bench, Fault, Said
 
+for _sdk in ("anthropic", "openai"):
+    pytest.importorskip(_sdk, reason=f"the {_sdk} SDK is not installed")
+
 PRICE = Price(1000.0, 5000.0)
 QUICK = Patience(first=0.02, cap=0.05, most=1.0, stall=5.0)
 

@@ -16,6 +16,9 @@ from evolve.models.wire import Lost, Patience, Price, retry_after
 from tests.models.desk import FakeDesk
 from tests.models.server import Bench, Fault, Said
 
+for _sdk in ("anthropic", "openai"):
+    pytest.importorskip(_sdk, reason=f"the {_sdk} SDK is not installed")
+
 PROMPT = Prompt(("You improve programs.", "The task: go faster."), (Turn("user", "Here is the parent."),))
 QUICK = Patience(first=0.02, cap=0.05, stall=0.4, connect=2.0)
 PRICE = Price(input=3.0, output=15.0, cached=0.3, written=3.75)

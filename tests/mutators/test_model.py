@@ -192,6 +192,7 @@ def test_an_edit_by_tool_is_repaired_by_tool() -> None:
 @pytest.mark.parametrize("tool", [False, True], ids=["text", "tool"])
 def test_over_the_wire(api: str, tool: bool) -> None:
     """The same through a real client and a real server, with a repair turn in between."""
+    pytest.importorskip(api, reason=f"the {api} SDK is not installed")
     edits = [{"command": "str_replace", "path": "program.py", "old_str": "for box", "new_str": "x"},
              {"command": "str_replace", "path": "program.py", "old_str": "in sizes:", "new_str": "in sorted(sizes):"}]  # fmt: skip
 
@@ -222,6 +223,7 @@ def test_a_replay_needs_no_service_and_says_what_is_missing() -> None:
 
 
 def test_the_common_prefix_is_measured_on_what_was_sent() -> None:
+    pytest.importorskip("anthropic", reason="the anthropic SDK is not installed")
     place = desk(LONG)
     with Bench(lambda _: SORTED) as bench:
         mutator = ModelMutator({"m": Anthropic("m", base_url=bench.url, key="k")})
