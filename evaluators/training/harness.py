@@ -253,8 +253,7 @@ def _collect(device: str) -> None:
 
     gc.collect()
     if device != "cpu":
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
+        torch.cuda.synchronize()  # its memory stays with the allocator: asking again would cost time that counts
 
 
 def _write(model: Any, state: mmap.mmap) -> int:
