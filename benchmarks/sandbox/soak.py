@@ -76,9 +76,10 @@ HOSTILE = {
 
 
 def system() -> dict[str, int]:
-    groups = sum(len(list(Path(root).rglob("evolve-*"))) for root in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup") if Path(root).is_dir())
+    root = Path("/sys/fs/cgroup")
+    groups = sum(1 for path in root.rglob("evolve-6*") if path.is_dir()) if root.is_dir() else 0
     return {
-        "processes": len(descendants(os.getpid())), "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
+        "processes": len(descendants(os.getpid())), "mounts": Path("/proc/self/mountinfo").read_text().count("evolve-soak-"),
         "groups": groups, "left in /tmp": int(Path("/tmp/left").exists()) + int(Path("/dev/shm/left").exists()),
     }  # fmt: skip
 
@@ -153,7 +154,7 @@ def soak(count: int, slots: int, seed: int = 1) -> dict[str, Any]:
     rng = random.Random(seed)
     kinds = [rng.choice(list(HOSTILE)) if rng.random() < 0.3 else "honest" for _ in range(count)]
     out: dict[str, Any] = {"slots": slots, "load": os.getloadavg()}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="evolve-soak-") as folder:
         alone = ["honest"] * max(min(count // 5, 500), 20)
         out["honest_alone"] = asyncio.run(Soak(Path(folder) / "a", slots).run(alone))
         out["mixed"] = asyncio.run(Soak(Path(folder) / "b", slots).run(kinds))

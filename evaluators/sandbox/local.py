@@ -91,8 +91,10 @@ class LocalSandbox:
         self.uid = os.getuid()
         if self.uid == 0 and rung != "bare":
             self._lease, leased = _lease_uid()
-            self._group = cgroups.create(f"evolve-{leased}")
             self._clear_leftovers(leased)
+            self._group = cgroups.create(f"evolve-{leased}")
+            folders = "\n".join(self._group.folders) if self._group else ""
+            os.pwrite(self._lease, folders.encode().ljust(4096), 0)  # for whoever leases it next, if we cannot clean up
             self.uid = leased if rung in ("native", "landlock", "process") else 0
         self._launcher: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -104,8 +106,10 @@ class LocalSandbox:
 
     def _clear_leftovers(self, uid: int) -> None:
         """Whatever runs under a uid that we have just leased was left by a supervisor that crashed."""
-        if self._group is not None and not self._group.kill(5.0):
-            raise SandboxError(f"processes {sorted(self._group.processes())} of an earlier run do not end")
+        assert self._lease is not None
+        folders = os.pread(self._lease, 4096, 0).decode("utf-8", "replace").split()
+        if left := cgroups.clear([folder for folder in folders if os.path.basename(folder) == f"evolve-{uid}"]):
+            raise SandboxError(f"processes {sorted(left)} of an earlier run do not end")
         system.send_kill_to_all_of(uid)
         for left in Path(tempfile.gettempdir()).glob(f"evolve-{uid}-*"):
             if left.is_dir() and not left.is_symlink() and left.stat().st_uid == uid:

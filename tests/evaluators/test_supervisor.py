@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from evolve.evaluators.bench import _claim
-from evolve.evaluators.sandbox import Command, cgroups
+from evolve.evaluators.sandbox import Command
 from evolve.evaluators.sandbox.local import LocalSandbox, python
 from evolve.evaluators.testing import tree_of
 
@@ -85,12 +85,12 @@ def test_the_next_start_clears_what_a_crash_left(tmp_path: Path) -> None:
     """A process under a leased uid, and a process in the group of that lease, are of a supervisor that is gone."""
     tmp_path.chmod(0o755)
     first = LocalSandbox("native", tmp_path / "a")
-    uid = first.uid
-    first.close()
+    uid, group = first.uid, first._group
+    os.close(first._lease or -1)  # as if it had crashed: its lock is gone, its group and its word of it are not
     left = subprocess.Popen(["setpriv", f"--reuid={uid}", "--clear-groups", "sleep", "60"])
     assert wait_for(lambda: Path(f"/proc/{left.pid}").stat().st_uid == uid)
     grouped = None
-    if group := cgroups.create(f"evolve-{uid}"):
+    if group is not None:
         group.limit(1 << 30, 100)
         grouped = subprocess.Popen(["sleep", "60"], preexec_fn=group.enter)
     second = LocalSandbox("native", tmp_path / "b")
