@@ -125,13 +125,13 @@ class CudaBench:
 
     def attach(self, link: Link, size: int) -> str:
         """Export a slab of plain driver memory (2 MiB multiples, nothing else shares it) or agree on staging."""
-        size = -(-max(size, 1) // (2 << 20)) * (2 << 20)
+        need, size = size, -(-max(size, 1) // (2 << 20)) * (2 << 20)
         slab = self.driver.allocate(size)
         handle = self.driver.ipc_handle(slab).hex() if self.ipc else ""
         answer = link.ask({"op": "attach", "ipc": handle, "size": size}, 60)
         if "where" not in answer:
             raise InfrastructureError(f"a kernel worker could not attach: {answer}")
-        if answer["where"] == "staging" and len(link.memory) < size:
+        if answer["where"] == "staging" and len(link.memory) < need:
             raise InfrastructureError(
                 "CUDA IPC is refused here and the shared memory is too small for staging; spawn with the slab's size"
             )
