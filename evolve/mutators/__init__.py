@@ -99,24 +99,37 @@ class Mutator(Protocol):
 
 
 def load(names: Sequence[str]) -> list[Mutator]:
-    """Mutators by name: ours, or registered under the entry point group `evolve.mutators`.
+    """Mutators by name: ours ("syntactic", "random-search"), or registered under the entry point group
+    `evolve.mutators` as a class, a function that makes one, or an object.
 
-    Raises UsageError naming the known ones.
+    Raises UsageError for an unknown name, for one given twice, and for what is no mutator.
     """
     from importlib.metadata import entry_points
 
     from evolve.errors import UsageError
+    from evolve.mutators import named
+    from evolve.mutators.random_search import RandomSearch
+    from evolve.mutators.syntactic import Syntactic
 
+    ours: dict[str, Callable[[], Mutator]] = {"syntactic": Syntactic, "random-search": RandomSearch}
     others = {point.name: point for point in entry_points(group="evolve.mutators")}
     made: list[Mutator] = []
     for name in names:
-        if name == "syntactic":
-            from evolve.mutators.syntactic import Syntactic
-
-            made.append(Syntactic())
+        if name in ours:
+            found: object = ours[name]()
+        elif (worded := named.make(name)) is not None:
+            found = worded
         elif name in others:
-            found = others[name].load()
-            made.append(found() if isinstance(found, type) else found)
+            loaded = others[name].load()
+            found = loaded() if callable(loaded) and not isinstance(loaded, Mutator) else loaded
+            found = loaded() if isinstance(loaded, type) else found
         else:
-            raise UsageError(f"unknown mutator {name!r}; known: {', '.join(['syntactic', *others])}")
+            raise UsageError(f"unknown mutator {name!r}; known: {', '.join([*ours, *named.NAMES, *others])}")
+        if not isinstance(found, Mutator):
+            raise UsageError(
+                f"mutator {name!r} is a {type(found).__name__} without name, operators, latency and propose"
+            )
+        if any(found.name == other.name for other in made):
+            raise UsageError(f"mutator {name!r} is given twice")
+        made.append(found)
     return made

@@ -1,4 +1,4 @@
-"""A source file as mutation sees it: spans of bytes with what may stand there instead. Task-agnostic.
+"""A source file as mutation sees it: spans of bytes, and what may stand there instead. Knows no task.
 
 Python is read by tree-sitter, so an edit is a splice of bytes and everything else keeps its layout. In other text only
 number literals are seen.
@@ -8,84 +8,87 @@ from __future__ import annotations
 
 import functools
 import math
-import random
-import re
+import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import tree_sitter_python
 from tree_sitter import Language, Node, Parser
 
+from evolve.mutators import numeric
+from evolve.mutators.numeric import Number
+
 Edit = tuple[int, int, bytes]
 """(start, end, replacement): bytes start..end of the old text give way to the new."""
 
+Span = tuple[int, int]
+
 _PYTHON = Language(tree_sitter_python.language())
 
-_NUMBER = re.compile(
-    rb"(?<![\w.])(?:\d+\.\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\d+)(?=[fFlLuU]?(?![\w.]))"
-)
-_COMMENT = re.compile(
-    rb"//[^\n]*|/\*.*?\*/|#(?!\s*(?:define|if|include|pragma))[^\n]*|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL
-)
+LARGEST = 1 << 20
+"""Bytes of the largest file that is read."""
 
 SWAPS: dict[bytes, tuple[bytes, ...]] = {
     b"+": (b"-", b"*"), b"-": (b"+", b"/"), b"*": (b"/", b"+"), b"/": (b"*", b"-"), b"//": (b"/", b"%"),
     b"%": (b"//", b"*"), b"**": (b"*",), b"<": (b"<=", b">"), b"<=": (b"<", b">="), b">": (b">=", b"<"),
     b">=": (b">", b"<="), b"==": (b"!=",), b"!=": (b"==",), b"and": (b"or",), b"or": (b"and",),
+    b"&": (b"|", b"^"), b"|": (b"&", b"^"), b"^": (b"&", b"|"), b"<<": (b">>",), b">>": (b"<<",),
     b"True": (b"False",), b"False": (b"True",), b"+=": (b"-=",), b"-=": (b"+=",), b"*=": (b"/=",), b"/=": (b"*=",),
     b"min": (b"max",), b"max": (b"min",), b"break": (b"continue",), b"continue": (b"break",),
 }  # fmt: skip
+"""A token and what it may become."""
 
-_EXPRESSIONS = {
+_OPERATORS = frozenset(
+    ("binary_operator", "comparison_operator", "boolean_operator", "augmented_assignment", "unary_operator")
+)
+_EXPRESSIONS = frozenset((
     "identifier", "integer", "float", "binary_operator", "unary_operator", "call", "attribute", "subscript",
     "parenthesized_expression", "comparison_operator", "boolean_operator", "not_operator", "conditional_expression",
-}  # fmt: skip
-_COLLECTIONS = {"list", "tuple", "dictionary", "set"}
+))  # fmt: skip
+_PLACES = frozenset((
+    "binary_operator", "unary_operator", "argument_list", "parenthesized_expression", "comparison_operator",
+    "boolean_operator", "not_operator", "conditional_expression", "return_statement", "list", "tuple", "subscript",
+    "if_statement", "elif_clause", "while_statement", "pair", "assignment", "augmented_assignment", "for_statement",
+    "for_in_clause", "named_expression", "if_clause", "list_comprehension", "generator_expression", "keyword_argument",
+    "default_parameter",
+))  # fmt: skip
+_COLLECTIONS = frozenset(("list", "tuple", "dictionary", "set"))
+_COMPREHENSIONS = frozenset(
+    ("list_comprehension", "set_comprehension", "dictionary_comprehension", "generator_expression")
+)
+_LEFT_ALONE = frozenset((
+    "import_statement", "import_from_statement", "future_import_statement", "function_definition", "class_definition",
+    "decorated_definition", "global_statement", "nonlocal_statement", "comment",
+))  # fmt: skip
+_BINDERS = frozenset(
+    ("assignment", "augmented_assignment", "for_statement", "for_in_clause", "named_expression", "keyword_argument",
+     "default_parameter")
+)  # fmt: skip
+_COMPOUND = frozenset(
+    ("binary_operator", "boolean_operator", "comparison_operator", "conditional_expression", "unary_operator")
+)
+_BINDING = _COMPREHENSIONS | {"assignment", "for_statement", "named_expression", "function_definition", "lambda"}
+_TOKENS = frozenset(token.decode() for token in SWAPS)
+_MOST_LETTERS = 8
+"""Letters of an alphabet."""
+_MOST_CELLS = 16
+"""Numbers in tables that are also expressions; in a larger table only their values change."""
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
-    """A number literal. `scale`: the size of a natural step: spread of the literals in the same table, else its own
-    magnitude. `table`: which outermost collection holds it, -1 for none. `row`: which innermost one."""
+class Expression:
+    """An expression that may be another one. `inner`: its operands. `truth`: it is a condition."""
 
     start: int
     end: int
-    value: float
-    integer: bool
-    scale: float
-    table: int
-    row: int = -1
-
-    def moved(self, step: float) -> bytes:
-        """The literal moved by `step` times its scale, as text; an integer by at least one."""
-        if self.integer:
-            change = step * max(abs(self.value), 2.0)
-            whole = round(change)
-            return b"%d" % (int(self.value) + (whole or (1 if change > 0 else -1)))
-        return spell(self.value + step * self.scale)
-
-    def redraw(self, rng: random.Random) -> bytes:
-        """A fresh draw of the same kind: uniform over the scale of its table, or of its own magnitude."""
-        if self.integer:
-            return b"%d" % rng.randint(0, max(2 * abs(int(self.value)), 4))
-        return spell(
-            rng.uniform(-1.0, 2.0) * self.scale if self.table < 0 else self.value + rng.gauss(0, 2) * self.scale
-        )
-
-
-def spell(value: float) -> bytes:
-    """A float literal of 12 digits, never looking like an integer; finite whatever comes in."""
-    if not math.isfinite(value):
-        value = math.copysign(1e12, value) if value == value else 0.0
-    text = f"{value:.12g}"
-    if not any(c in text for c in ".e"):
-        text += ".0"
-    return (f"({text})" if text.startswith("-") else text).encode()
+    inner: tuple[Span, ...] = ()
+    truth: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A whole statement with its lines: bytes start..end, its indent, and the block (parent node) it stands in."""
+    """A whole statement with its lines: bytes start..end, its indent, the block (node id) it stands in, and whether it
+    is alone there."""
 
     start: int
     end: int
@@ -94,147 +97,324 @@ class Statement:
     alone: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """The inside of a string literal that is written in an alphabet of few letters."""
+
+    start: int
+    end: int
+    alphabet: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A variable that may be read between bytes since..until. `arithmetic`: it is somewhere an operand."""
+
+    name: bytes
+    since: int
+    until: int
+    arithmetic: bool = False
+
+
 @dataclass(slots=True)
 class Workpiece:
-    """One file, read once. `python`: it parses as Python and more than numbers may change."""
+    """One file, read once. `python`: it parses as Python, and more than numbers may change.
+
+    siblings: spans of the elements of each collection or argument list that has two or more.
+    """
 
     path: str
     content: bytes
-    python: bool
+    python: bool = False
     numbers: list[Number] = field(default_factory=list)
-    swaps: list[tuple[int, int]] = field(default_factory=list)
-    expressions: list[tuple[int, int]] = field(default_factory=list)
-    names: list[bytes] = field(default_factory=list)
+    swaps: list[Span] = field(default_factory=list)
+    expressions: list[Expression] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
+    siblings: list[tuple[Span, ...]] = field(default_factory=list)
+    letters: list[Letters] = field(default_factory=list)
+    names: list[Name] = field(default_factory=list)
 
     @staticmethod
     def of(path: str, content: bytes) -> Workpiece:
         """The workpiece of a file, from a bounded cache."""
         return _read(path, content)
 
+    @property
+    def places(self) -> int:
+        """How many places may change; 0: this file is not for us."""
+        letters = sum(one.end - one.start for one in self.letters)
+        return len(self.numbers) + letters + len(self.swaps) + len(self.expressions) + len(self.statements)
+
+    def visible(self, at: int) -> list[Name]:
+        """Variables that may be read at a position."""
+        return [name for name in self.names if name.since <= at < name.until]
+
     def splice(self, edits: Iterable[Edit]) -> bytes:
-        """The text with edits applied; overlapping ones after the first are dropped."""
-        return splice(self.content, edits)
+        """The text with edits applied; an edit that overlaps an earlier place's is dropped."""
+        out, at = [], 0
+        for start, end, text in sorted(edits, key=lambda edit: edit[:2]):
+            if start < at:
+                continue
+            out += [self.content[at:start], text]
+            at = end
+        out.append(self.content[at:])
+        return b"".join(out)
 
 
-def splice(content: bytes, edits: Iterable[Edit]) -> bytes:
-    out, at = [], 0
-    for start, end, text in sorted(edits, key=lambda edit: (edit[0], edit[1])):
-        if start < at:
-            continue
-        out += [content[at:start], text]
-        at = end
-    out.append(content[at:])
-    return b"".join(out)
+def parses(path: str, content: bytes) -> bool:
+    """Whether a file is a program, as far as its language is known here: Python must compile."""
+    if not path.endswith(".py"):
+        return True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(content, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+        return False
+    return True
 
 
 @functools.lru_cache(maxsize=256)
 def _read(path: str, content: bytes) -> Workpiece:
-    if b"\0" in content:
-        return Workpiece(path, content, False)
+    piece = Workpiece(path, content)
+    if b"\0" in content[:8192] or len(content) > LARGEST:
+        return piece
     if path.endswith(".py"):
         tree = Parser(_PYTHON).parse(content)
         if not tree.root_node.has_error:
-            piece = Workpiece(path, content, True)
-            _walk(piece, tree.root_node)
-            return piece
-    piece = Workpiece(path, content, False)
-    _scan(piece)
+            _Reader(piece, tree.root_node).read()
+        return piece
+    piece.numbers = numeric.scan(path, content)
     return piece
 
 
-def _scan(piece: Workpiece) -> None:
-    """Numbers of any text language, outside comments and strings."""
-    hidden = [(m.start(), m.end()) for m in _COMMENT.finditer(piece.content)]
-    for match in _NUMBER.finditer(piece.content):
-        if any(start <= match.start() < end for start, end in hidden):
-            continue
-        text = match[0]
-        integer = not any(c in text for c in b".eE")
-        value = float(text)
-        piece.numbers.append(Number(match.start(), match.end(), value, integer, abs(value) or 1.0, -1))
+class _Reader:
+    """One walk over a Python syntax tree that fills a workpiece."""
 
+    def __init__(self, piece: Workpiece, root: Node) -> None:
+        self.piece, self.root = piece, root
+        piece.python = True
+        self.found: list[tuple[Node, int, int, int]] = []
+        self.cells: list[Expression] = []
+        self.operands: set[bytes] = set()
+        self.collections = 0
+        self.bodies = [
+            (body.start_byte, body.end_byte)
+            for child in root.named_children
+            if child.type == "function_definition" and (body := child.child_by_field_name("body")) is not None
+        ]
 
-def _walk(piece: Workpiece, root: Node) -> None:
-    found: list[tuple[Node, int, int]] = []
-    names: set[bytes] = set()
-    stack: list[tuple[Node, int, int]] = [(root, -1, -1)]
-    collections = 0
-    while stack:
-        node, table, row = stack.pop()
-        kind = node.type
-        if kind in ("string", "comment"):
-            continue
-        if kind in _COLLECTIONS:
-            row, collections = collections, collections + 1
-            table = row if table < 0 else table
-        if kind in ("integer", "float"):
-            found.append((node, table, row))
-        if node.child_count == 0:
-            text = node.text or b""
-            if text in SWAPS and (kind != "identifier" or text in (b"min", b"max")):
-                piece.swaps.append((node.start_byte, node.end_byte))
-            if kind == "identifier":
-                names.add(text)
-        if kind in _EXPRESSIONS and _replaceable(node):
-            piece.expressions.append((node.start_byte, node.end_byte))
-        if kind in ("block", "module"):
-            _statements(piece, node)
-        stack.extend((child, table, row) for child in reversed(node.children))
-    piece.names = sorted(names)
-    piece.numbers = _scaled(found)
+    def read(self) -> None:
+        stack: list[tuple[Node, Node | None, int, int, int]] = [(self.root, None, -1, -1, 0)]
+        while stack:
+            node, parent, table, row, column = stack.pop()
+            kind = node.type
+            if kind == "comment":
+                continue
+            if kind == "string":
+                self._string(node, parent)
+                continue
+            children = node.children
+            spread = kind in _COLLECTIONS
+            if spread:
+                row, self.collections = self.collections, self.collections + 1
+                table = row if table < 0 else table
+            if parent is not None and (kind in _EXPRESSIONS or not children):
+                self._node(node, kind, parent, not children, row)
+            if kind in ("integer", "float"):
+                self.found.append((node, table, row, column))
+            elif kind in ("block", "module"):
+                self._statements(node, children)
+            elif spread or kind == "argument_list":
+                self._siblings(children)
+            elif kind in _BINDING:
+                self._bind(node, kind)
+            for place, child in enumerate(children):
+                if child.is_named or child.type in _TOKENS:
+                    stack.append((child, node, table, row, place if spread else column))
+        self._finish()
 
+    def _finish(self) -> None:
+        piece = self.piece
+        piece.numbers = _numbers(self.found)
+        if len(self.cells) <= _MOST_CELLS:
+            piece.expressions += self.cells
+        piece.expressions.sort(key=lambda e: (e.start, -e.end))
+        piece.swaps.sort()
+        piece.statements.sort(key=lambda s: s.start)
+        piece.siblings.sort()
+        piece.letters.sort(key=lambda one: one.start)
+        piece.names = sorted(
+            (replace(n, arithmetic=n.name in self.operands) for n in piece.names), key=lambda n: (n.name, n.since)
+        )
 
-def _replaceable(node: Node) -> bool:
-    """An expression that may be another one: not a name being bound, called with keyword, imported or defined."""
-    parent = node.parent
-    if parent is None:
-        return False
-    if parent.type in ("assignment", "augmented_assignment", "for_statement", "for_in_clause", "named_expression"):
-        left = parent.child_by_field_name("left") or parent.child_by_field_name("name")
-        return left is None or left.id != node.id
-    return parent.type in (
-        "binary_operator", "unary_operator", "argument_list", "parenthesized_expression", "comparison_operator",
-        "boolean_operator", "not_operator", "conditional_expression", "return_statement", "list", "tuple", "subscript",
-        "if_statement", "while_statement", "pair",
-    )  # fmt: skip
+    # ---- tokens and expressions ----------------------------------------------------------------------------------
 
-
-def _statements(piece: Workpiece, block: Node) -> None:
-    """Statements that own their lines; an import or a definition at the top is left alone."""
-    children = [c for c in block.named_children if c.type != "comment"]
-    for child in children:
-        if child.type in ("import_statement", "import_from_statement", "future_import_statement", "function_definition",
-                          "class_definition", "decorated_definition"):  # fmt: skip
-            continue
-        start = piece.content.rfind(b"\n", 0, child.start_byte) + 1
-        if piece.content[start : child.start_byte].strip():
-            continue
-        end = piece.content.find(b"\n", child.end_byte)
-        end = len(piece.content) if end < 0 else end + 1
-        if piece.content[child.end_byte : end].strip() and not piece.content[child.end_byte : end].lstrip().startswith(
-            b"#"
+    def _node(self, node: Node, kind: str, parent: Node, leaf: bool, row: int) -> None:
+        above = parent.type
+        if kind in _EXPRESSIONS:
+            if kind == "identifier" and above in _OPERATORS:
+                self.operands.add(node.text or b"")
+            if above in _PLACES:
+                self._expression(node, kind, parent, above, row)
+        if not leaf:
+            return
+        text = node.text or b""
+        if text in SWAPS and (
+            (kind == text.decode() and above in _OPERATORS)
+            or kind in ("true", "false")
+            or text in (b"break", b"continue")
+            or (above == "call" and text in (b"min", b"max"))
         ):
+            self.piece.swaps.append((node.start_byte, node.end_byte))
+
+    def _expression(self, node: Node, kind: str, parent: Node, above: str, row: int) -> None:
+        if above in _BINDERS:
+            bound = parent.child_by_field_name("left") or parent.child_by_field_name("name")
+            if bound is None or bound.id == node.id:
+                return
+        inner: tuple[Span, ...] = ()
+        if kind in _COMPOUND:
+            inner = tuple((c.start_byte, c.end_byte) for c in node.named_children if c.type != "comment")
+        elif kind == "call" and (arguments := node.child_by_field_name("arguments")) is not None:
+            inner = tuple((c.start_byte, c.end_byte) for c in arguments.named_children if c.type in _EXPRESSIONS)
+        truth = (
+            above in ("if_statement", "elif_clause", "while_statement", "if_clause") or kind == "comparison_operator"
+        )
+        made = Expression(node.start_byte, node.end_byte, inner, truth)
+        number = kind in ("integer", "float") or (
+            kind == "unary_operator" and node.children[-1].type in ("integer", "float")
+        )
+        if number and row >= 0:
+            self.cells.append(made)
+        else:
+            self.piece.expressions.append(made)
+
+    def _string(self, node: Node, parent: Node | None) -> None:
+        """A string in few letters, such as "+-+-": each letter is a literal of its own."""
+        parts = node.children
+        if parent is None or parent.type == "expression_statement" or len(parts) != 3:
+            return
+        if parts[1].type != "string_content" or parts[1].child_count:
+            return
+        text = parts[1].text or b""
+        alphabet = bytes(sorted(set(text)))
+        if 2 <= len(alphabet) <= _MOST_LETTERS and len(text) >= 3 * len(alphabet) and text.isascii():
+            self.piece.letters.append(Letters(parts[1].start_byte, parts[1].end_byte, alphabet))
+
+    # ---- statements and elements ---------------------------------------------------------------------------------
+
+    def _statements(self, block: Node, children: Sequence[Node]) -> None:
+        """Statements that own their lines; imports, definitions and docstrings are left alone."""
+        content = self.piece.content
+        inside = [child for child in children if child.type != "comment"]
+        for child in inside:
+            if child.type in _LEFT_ALONE or _is_docstring(child):
+                continue
+            start = content.rfind(b"\n", 0, child.start_byte) + 1
+            end = content.find(b"\n", child.end_byte)
+            end = len(content) if end < 0 else end + 1
+            rest = content[child.end_byte : end].strip()
+            if content[start : child.start_byte].strip() or (rest and not rest.startswith(b"#")):
+                continue
+            column = child.start_point.column
+            self.piece.statements.append(Statement(start, end, column, block.id, len(inside) == 1))
+
+    def _siblings(self, children: Sequence[Node]) -> None:
+        spans = tuple((c.start_byte, c.end_byte) for c in children if c.is_named and c.type != "comment")
+        if len(spans) > 1:
+            self.piece.siblings.append(spans)
+
+    # ---- names ---------------------------------------------------------------------------------------------------
+
+    def _bind(self, node: Node, kind: str) -> None:
+        """Record what a node binds, with where it may be read."""
+        if kind in ("assignment", "for_statement", "named_expression"):
+            target = node.child_by_field_name("left") or node.child_by_field_name("name")
+            if target is not None:
+                until, inside = _scope_end(node)
+                since = target.end_byte if kind == "for_statement" else node.end_byte
+                self._names(target, since if inside else -1 - since, until)
+        elif kind in ("function_definition", "lambda"):
+            parameters, body = node.child_by_field_name("parameters"), node.child_by_field_name("body")
+            if parameters is not None and body is not None:
+                for child in parameters.named_children:
+                    inner = child.child_by_field_name("name") or (child.named_children or [child])[0]
+                    self._names(inner, body.start_byte, node.end_byte)
+        elif kind in _COMPREHENSIONS:
+            for clause in node.named_children:
+                target = clause.child_by_field_name("left") if clause.type == "for_in_clause" else None
+                if target is not None:
+                    self._names(target, node.start_byte, clause.start_byte)
+                    self._names(target, clause.end_byte, node.end_byte)
+
+    def _names(self, target: Node, since: int, until: int) -> None:
+        """Identifiers of an assignment's target. A negative `since` is a name of the module: functions see it from
+        anywhere, the module itself only after it is bound."""
+        if target.type == "identifier":
+            name = target.text or b""
+            if since < 0:
+                self.piece.names += [Name(name, start, end) for start, end in self.bodies]
+                since = -1 - since
+            self.piece.names.append(Name(name, since, until))
+        elif target.type in ("pattern_list", "tuple_pattern", "list_pattern", "tuple"):
+            for child in target.named_children:
+                self._names(child, since, until)
+
+
+def _is_docstring(node: Node) -> bool:
+    return node.type == "expression_statement" and node.child_count == 1 and node.children[0].type == "string"
+
+
+def _scope_end(node: Node) -> tuple[int, bool]:
+    """Where the scope around a node ends, and whether that is a function's (else the module's or a class's)."""
+    at = node.parent
+    while at is not None and at.parent is not None:
+        if at.type in ("function_definition", "lambda"):
+            return at.end_byte, True
+        if at.type == "class_definition":
+            return at.end_byte, True
+        at = at.parent
+    return at.end_byte + 1 if at is not None else node.end_byte, False
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def _numbers(found: Sequence[tuple[Node, int, int, int]]) -> list[Number]:
+    """The literals with their scales: the spread of their column in a table of rows, else of the table, else their own
+    magnitude."""
+    numbers: list[tuple[Number, int]] = []
+    for node, table, row, column in found:
+        got = numeric.read(node.text or b"")
+        if got is None:
             continue
-        statement = Statement(start, end, child.start_point.column, block.id, len(children) == 1)
-        piece.statements.append(statement)
-
-
-def _scaled(found: Sequence[tuple[Node, int, int]]) -> list[Number]:
-    read: list[tuple[Node, int, int, float, bool]] = []
-    by_table: dict[int, list[float]] = {}
-    for node, table, row in found:
-        text = (node.text or b"").replace(b"_", b"")
-        try:
-            value = float(int(text, 0)) if node.type == "integer" else float(text)
-        except ValueError:
-            continue  # complex, or an old octal
-        read.append((node, table, row, value, node.type == "integer"))
-        by_table.setdefault(table, []).append(value)
-    spreads = {table: _spread(values) for table, values in by_table.items() if table >= 0}
-    return [
-        Number(n.start_byte, n.end_byte, v, i, spreads.get(t, 0.0) or abs(v) or 1.0, t, r) for n, t, r, v, i in read
+        value, kind = got
+        start, signed, sign = node.start_byte, False, node.parent
+        if sign is not None and sign.type == "unary_operator" and sign.children[0].type == "-" and kind != "hex":
+            start, value, signed = sign.start_byte, -value, True
+            above = sign.parent
+        else:
+            above = sign
+        signed = signed or above is None or above.type not in ("binary_operator", "unary_operator", "attribute")
+        numbers.append((Number(start, node.end_byte, value, kind, abs(value) or 1.0, signed, table, row), column))
+    columns: dict[tuple[int, int], list[float]] = {}
+    tables: dict[int, list[float]] = {}
+    for number, column in numbers:
+        if number.table >= 0:
+            tables.setdefault(number.table, []).append(number.value)
+            if number.row != number.table:
+                columns.setdefault((number.table, column), []).append(number.value)
+    by_column = {key: _spread(values) for key, values in columns.items() if len(values) >= 4}
+    by_table = {key: _spread(values) for key, values in tables.items()}
+    made = [
+        replace(
+            number,
+            scale=by_column.get((number.table, column), 0.0) or by_table.get(number.table, 0.0) or number.scale,
+        )
+        for number, column in numbers
     ]
+    return sorted(made, key=lambda number: number.start)
 
 
 def _spread(values: Sequence[float]) -> float:

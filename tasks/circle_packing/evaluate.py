@@ -37,10 +37,12 @@ def _circle(number, circle, Incorrect):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise Incorrect(f"circle {number} holds {str(value)[:40]!r}, which is no number")
         if not -2 <= value <= 2:
-            raise Incorrect(f"circle {number} holds {float(value) if abs(value) < 1e300 else 'a huge number'}, far outside")
+            raise Incorrect(
+                f"circle {number} holds {float(value) if abs(value) < 1e300 else 'a huge number'}, far outside"
+            )
     x, y, r = (float(value) for value in circle)
-    if r < 0:
-        raise Incorrect(f"circle {number} has a negative radius {r!r}")
+    if r <= 0:
+        raise Incorrect(f"circle {number} has the radius {r!r}; each must have a size")
     return x, y, r
 
 

@@ -1,0 +1,7 @@
+"""A sequence of 64 signs."""
+
+SIGNS = "+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-"
+
+
+def sequence():
+    return SIGNS
