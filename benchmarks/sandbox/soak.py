@@ -59,7 +59,7 @@ def evaluate(trial):
 HONEST = "def square(x):\n    return x * x\n"
 
 HOSTILE = {
-    "daemon": "import os, time\ndef square(x):\n    if os.fork() == 0:\n        os.setsid()\n        time.sleep(60)\n    return 0\n",
+    "daemon": "import os, time\ndef square(x):\n    if os.fork() == 0:\n        os.setsid(), time.sleep(60)\n    return 0\n",
     "hang": "def square(x):\n    while True: pass\n",
     "sleep": "import time, signal\ndef square(x):\n    signal.signal(15, signal.SIG_IGN)\n    time.sleep(60)\n",
     "fork bomb": "import os\ndef square(x):\n    while True:\n        try: os.fork()\n        except OSError: pass\n",

@@ -108,8 +108,8 @@ class LocalSandbox:
         """Whatever runs under a uid that we have just leased was left by a supervisor that crashed."""
         assert self._lease is not None
         folders = os.pread(self._lease, 4096, 0).decode("utf-8", "replace").split()
-        if left := cgroups.clear([folder for folder in folders if os.path.basename(folder) == f"evolve-{uid}"]):
-            raise SandboxError(f"processes {sorted(left)} of an earlier run do not end")
+        if staying := cgroups.clear([folder for folder in folders if os.path.basename(folder) == f"evolve-{uid}"]):
+            raise SandboxError(f"processes {sorted(staying)} of an earlier run do not end")
         system.send_kill_to_all_of(uid)
         for left in Path(tempfile.gettempdir()).glob(f"evolve-{uid}-*"):
             if left.is_dir() and not left.is_symlink() and left.stat().st_uid == uid:
