@@ -136,8 +136,8 @@ def repack(path: Path) -> int:
     try:
         scratch.mkdir()
         done = subprocess.run(
-            ["git", "-C", str(path), "-c", "pack.writeBitmaps=false", "-c", "pack.window=5", "pack-objects", "--stdin-packs", "--quiet",
-             "--delta-base-offset", "--threads=1", str(scratch / "pack")],
+            ["git", "-C", str(path), "-c", "pack.writeBitmaps=false", "-c", "pack.window=5", "pack-objects",
+             "--stdin-packs", "--quiet", "--delta-base-offset", "--threads=1", str(scratch / "pack")],
             input="".join(f"{os.path.basename(stem)}.pack\n" for stem in stems),
             env=usergit.environment(), capture_output=True, text=True, check=False,
         )  # fmt: skip
