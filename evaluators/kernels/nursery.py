@@ -15,7 +15,6 @@ import select
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -43,7 +42,6 @@ def main(control_fd: int) -> None:
 
     with WorkClock():  # a first use imports much; forks should find it done
         torch.zeros(1) + 1
-    _compile_harness()
     control.send(json.dumps({"ready": True, "pid": os.getpid()}).encode())
     folders: dict[int, str] = {}
     while True:
@@ -69,21 +67,6 @@ def main(control_fd: int) -> None:
     for pid in folders:
         _kill(pid)
     os._exit(0)
-
-
-def _compile_harness() -> None:
-    """The gate's machine code, once for all forks: NVRTC needs no CUDA context. Without a card there is nothing to do."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return
-    query = [tool, "--query-gpu=compute_cap", "--format=csv,noheader"]
-    found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    versions = {line.strip().replace(".", "") for line in found.stdout.splitlines() if line.strip()}
-    from evolve.evaluators.kernels import worker_cuda  # noqa: F401 - imported here, so that forks find it
-    from evolve.evaluators.timing import driver, gate
-
-    for version in sorted(versions):
-        driver.compile_cubin(gate.SOURCE, f"sm_{version}")
 
 
 def _worker(request: dict[str, Any], fds: list[int], folder: str, control: socket.socket) -> NoReturn:
