@@ -57,6 +57,7 @@ _LITERAL = re.compile(
 _STRING = rb"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'"
 _HIDDEN_IN_C = re.compile(rb"//[^\n]*|/\*.*?\*/|^[ \t]*#[ \t]*include[^\n]*|" + _STRING, re.DOTALL | re.MULTILINE)
 _HIDDEN_ELSEWHERE = re.compile(rb"(?:^|(?<=\s))#[^\n]*|" + _STRING, re.MULTILINE)
+_DATE = re.compile(rb"[-:]\d")
 _UNARY_AFTER = b"([{,=:;<>+-*/%&|?!~^\n"
 """A minus after one of these, or after a word that is no value, is a sign."""
 
@@ -151,6 +152,8 @@ def scan(path: str, content: bytes) -> list[Number]:
         signed = suffix in DATA
         if kind != "hex" and start and content[start - 1] == 45 and _is_sign(content, start - 1):
             start, value, signed = start - 1, -value, True
+        elif signed and (content[start - 1 : start] == b"-" or _DATE.match(content, match.end())):
+            continue  # part of a date, a time, a range
         found.append(Number(start, match.start("suffix"), value, kind, abs(value) or 1.0, signed))
     return found
 

@@ -149,7 +149,7 @@ def delete(piece: Workpiece, rng: random.Random) -> Change | None:
     if not piece.statements:
         return None
     one = pick(piece.statements, rng)
-    new = b" " * one.indent + b"pass\n" if one.alone else b""
+    new = one.indent + b"pass\n" if one.alone else b""
     return Change([(one.start, one.end, new)], "delete", f"delete {short(_text(piece, one))}")
 
 
@@ -158,7 +158,7 @@ def copy(piece: Workpiece, rng: random.Random) -> Change | None:
     if not piece.statements:
         return None
     one, where = pick(piece.statements, rng), pick(piece.statements, rng)
-    text = _indented(_text(piece, one), where.indent - one.indent)
+    text = _indented(_text(piece, one), one.indent, where.indent)
     return Change([(where.start, where.start, text)], "copy", f"copy {short(text)}")
 
 
@@ -172,8 +172,8 @@ def move(piece: Workpiece, rng: random.Random) -> Change | None:
     if not outside:
         return None
     where = pick(block if block and rng.random() < 0.7 else outside, rng)
-    text = _indented(_text(piece, one), where.indent - one.indent)
-    left = b" " * one.indent + b"pass\n" if one.alone else b""
+    text = _indented(_text(piece, one), one.indent, where.indent)
+    left = one.indent + b"pass\n" if one.alone else b""
     return Change([(one.start, one.end, left), (where.start, where.start, text)], "move", f"move {short(text)}")
 
 
@@ -183,7 +183,8 @@ def guard(piece: Workpiece, rng: random.Random) -> Change | None:
         return None
     one = pick(piece.statements, rng)
     test = condition(piece, one.start, rng)
-    text = b" " * one.indent + b"if " + test + b":\n" + _indented(_text(piece, one), 4)
+    deeper = one.indent + (b"\t" if b"\t" in one.indent else b"    ")
+    text = one.indent + b"if " + test + b":\n" + _indented(_text(piece, one), one.indent, deeper)
     return Change([(one.start, one.end, text)], "guard", f"{short(_text(piece, one))} only if {short(test)}")
 
 
@@ -192,15 +193,10 @@ def _text(piece: Workpiece, one: Statement) -> bytes:
     return text if text.endswith(b"\n") else text + b"\n"
 
 
-def _indented(text: bytes, by: int) -> bytes:
-    """Lines moved right or, where they have the room, left."""
-    lines = []
-    for line in text.splitlines(keepends=True):
-        if by >= 0:
-            lines.append(b" " * by + line if line.strip() else line)
-        else:
-            lines.append(line[min(-by, len(line) - len(line.lstrip(b" "))) :])
-    return b"".join(lines)
+def _indented(text: bytes, old: bytes, new: bytes) -> bytes:
+    """Lines whose indent `old` gives way to `new`; blank lines, and lines of a string that start further left, stay."""
+    lines = text.splitlines(keepends=True)
+    return b"".join(new + line[len(old) :] if line.startswith(old) and line.strip() else line for line in lines)
 
 
 # ---- elements and letters --------------------------------------------------------------------------------------------

@@ -87,12 +87,12 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A whole statement with its lines: bytes start..end, its indent, the block (node id) it stands in, and whether it
-    is alone there."""
+    """A whole statement with its lines: bytes start..end, the space before it, the block (node id) it stands in, and
+    whether it is alone there."""
 
     start: int
     end: int
-    indent: int
+    indent: bytes
     block: int
     alone: bool
 
@@ -317,8 +317,8 @@ class _Reader:
             rest = content[child.end_byte : end].strip()
             if content[start : child.start_byte].strip() or (rest and not rest.startswith(b"#")):
                 continue
-            column = child.start_point.column
-            self.piece.statements.append(Statement(start, end, column, block.id, len(inside) == 1))
+            indent = content[start : child.start_byte]
+            self.piece.statements.append(Statement(start, end, indent, block.id, len(inside) == 1))
 
     def _siblings(self, children: Sequence[Node]) -> None:
         spans = tuple((c.start_byte, c.end_byte) for c in children if c.is_named and c.type != "comment")
