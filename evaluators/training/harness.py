@@ -233,7 +233,9 @@ def _parameters() -> list[Any]:
 
     import torch
 
-    return [item for item in gc.get_objects() if isinstance(item, torch.Tensor) and item.requires_grad and item.is_leaf]
+    # by type, not isinstance: that asks a dead weak proxy, of which torch leaves some, for its class
+    tensors = (item for item in gc.get_objects() if issubclass(type(item), torch.Tensor))
+    return [item for item in tensors if item.requires_grad and item.is_leaf]
 
 
 def _forget(before: set[int]) -> None:
