@@ -157,7 +157,7 @@ class RunDesk:
 
     def closing(self) -> bool:
         """Whether the run is ending, so that nobody outside is waited for any longer."""
-        return bool(self.search.stop_reason) or self.search.spent() not in ("", "evaluations")
+        return self.search.closing()
 
     def _recorded(self, digest: str, model: str) -> Reply | None:
         """The answer on record to this very request; closes requests whose answer never came (charged in full)."""

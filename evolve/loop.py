@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -19,6 +20,10 @@ from evolve.tasks.evidence import Evidence
 
 if TYPE_CHECKING:
     from evolve.search import Search, Unfinished
+
+
+GRACE = 10.0
+"""Seconds for which a proposal under way is waited for once the run is ending: it may be paid for already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +109,19 @@ class Pipeline:
         cancelled: Callable[[Job, float], None],
         durable: Callable[[], Awaitable[None]],
         stay: Callable[[], bool],
+        closing: Callable[[], bool] = lambda: False,
+        grace: float = GRACE,
         tick: float = 0.25,
     ) -> None:
         """start: puts a job's start on record. cancelled: records its clean end after so many seconds. durable: returns
-        once everything on record is on disk. stay: whether to keep ticking though nothing is under way. tick: seconds."""
+        once everything on record is on disk. stay: whether to keep ticking though nothing is under way. closing:
+        whether the run is ending; a proposal still waited for `grace` seconds later is given up, and its brief stays
+        open for a resume. tick: seconds."""
         self._mutators, self._desk, self._executor, self._slots = mutators, desk, executor, slots
         self._start, self._cancelled, self._durable = start, cancelled, durable
         self._stay, self._tick = stay, tick
+        self._closing, self._grace, self._closed_at = closing, grace, math.inf
+        self._waiting: set[asyncio.Task[None]] = set()
         self._done: deque[Done] = deque()
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -134,7 +145,9 @@ class Pipeline:
         self._offered = None
         name = brief.mutator if brief.mutator in self._mutators else next(iter(self._mutators))
         self._proposing[name] += 1
-        self._spawn(self._propose(name, brief))
+        task = self._spawn(self._propose(name, brief))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
 
     def measure(self, job: Job) -> None:
         self._queued += 1
@@ -186,10 +199,11 @@ class Pipeline:
         self._done.append(done)
         self._wake.set()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -234,6 +248,11 @@ class Pipeline:
 
     async def _wait(self) -> Done:
         """The next thing done, or a Tick after a moment without any."""
+        if self._waiting and self._closing():
+            self._closed_at = min(self._closed_at, time.monotonic())
+            if time.monotonic() - self._closed_at >= self._grace:
+                for task in self._waiting:
+                    task.cancel()
         self._wake.clear()
         try:
             await asyncio.wait_for(self._wake.wait(), self._tick)

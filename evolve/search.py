@@ -152,6 +152,10 @@ class Search:
         """Whether the loop must stay open though nothing is under way (a person paused it)."""
         return self.state.ledger.state == "paused" and not self.stop_reason and not self.spent()
 
+    def closing(self) -> bool:
+        """Whether the run is ending for a reason that no answer still waited for can change."""
+        return bool(self.stop_reason) or self.spent() not in ("", "evaluations")
+
     # ---- ask -----------------------------------------------------------------------------------------------------
 
     def ask(self, mutator: str) -> Brief:

@@ -146,6 +146,7 @@ class Session:
             cancelled=self.search.cancelled,
             durable=self.writer.durable,
             stay=self.search.waiting,
+            closing=self.search.closing,
         )
         controls = self._start_controls()
         try:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from evolve.population import events as ev
+from evolve.population.archive import Archive
 
 
 def reading_order(request: bytes) -> str:
@@ -59,3 +63,41 @@ def cached_share(calls: Sequence[tuple[int, int]]) -> float:
     """Share of input tokens that services said they read from a cache; calls: (tokens in, of them cached)."""
     total = sum(into for into, _ in calls)
     return sum(cached for _, cached in calls) / total if total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Of one model in one run: requests on record, the share of their text in common prefixes, and the share of input
+    tokens that the service said it read from its cache."""
+
+    model: str
+    requests: int
+    common: float
+    cached: float
+
+
+def report(archive: Archive, run: str) -> list[Sent]:
+    """What each model of a run was really sent, from the record. A request too large to be kept whole is left out."""
+    requests: dict[str, list[bytes]] = {}
+    calls: dict[str, list[tuple[int, int]]] = {}
+    for recorded in archive.events(run):
+        event = recorded.event
+        if isinstance(event, ev.Answered):
+            calls.setdefault(event.model, []).append((event.tokens_in, event.tokens_cached))
+        elif isinstance(event, ev.Requested):
+            body = archive.artifact(recorded.oid, f"request-{event.call}")
+            kept = requests.setdefault(event.model, [])
+            if body is not None and _is_request(body):
+                kept.append(body)
+    return [
+        Sent(model, len(bodies), common_prefix_share(bodies), cached_share(calls.get(model, ())))
+        for model, bodies in requests.items()
+    ]
+
+
+def _is_request(body: bytes) -> bool:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and ("messages" in found or "turns" in found)
