@@ -63,14 +63,18 @@ def test_a_killed_supervisor_leaves_nothing(rung: str, victim: str, tmp_path: Pa
         f"    ctypes.CDLL(None).prctl(15, b'{comm}', 0, 0, 0)\n    time.sleep(20)\n"
     )
     tmp_path.chmod(0o755)
+    interpreter = "/usr/bin/python3" if rung == "process" else sys.executable
     root = str(Path(__file__).parents[2])
     script = f"import sys; sys.path.append({root!r})\n{SUPERVISE}"
     process = subprocess.Popen(
-        [sys.executable, "-c", script, rung, str(tmp_path / "s"), str(tree_of(tmp_path / "t", program=text))],
+        [interpreter, "-c", script, rung, str(tmp_path / "s"), str(tree_of(tmp_path / "t", program=text))],
         stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
-    launcher = int(process.stdout.readline())
+    said = process.stdout.readline()
+    if not said and rung == "process":
+        pytest.skip("no interpreter that other users may read and that runs our code")
+    launcher = int(said)
     assert wait_for(lambda: len(named(comm)) == 2), "the candidate did not start"
     pid = {"supervisor": process.pid, "launcher": launcher}.get(victim)
     if pid is None:
