@@ -5,10 +5,16 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from evolve.search import Ground
     from evolve.session import Session
+
+
+def drawable() -> bool:
+    """Whether matplotlib is installed (the extra `plot`)."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def curve(fitness: Sequence[float | None]) -> tuple[list[int], list[float]]:
@@ -22,35 +28,50 @@ def curve(fitness: Sequence[float | None]) -> tuple[list[int], list[float]]:
     return xs, ys
 
 
-def best_so_far(session: Session, path: Path) -> Path | None:
-    """Draw search and control of each task into one PNG; None where matplotlib is not installed."""
-    if importlib.util.find_spec("matplotlib") is None:
-        return None
-    import matplotlib
+def best_so_far(session: Session, path: Path) -> Path:
+    """Draw each task's candidates, champion and control into one PNG at `path`. Raises ImportError where not `drawable`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    state, grounds = session.state, session.opened.grounds
-    figure, axes = plt.subplots(len(grounds), 1, figsize=(7.2, 4.2 * len(grounds)), squeeze=False, layout="constrained")
-    for axis, (name, ground) in zip(axes[:, 0], grounds.items(), strict=True):
-        metric = ground.task.objectives[0]
-        judged = [state.candidates[c] for c in state.lineage.verdict_order if state.candidates[c].task == name]
-        total = len(judged)
-        xs, ys = curve([c.fitness for c in judged])
-        axis.step([*xs, total], [metric.sign * y for y in [*ys, ys[-1]]] if ys else [], where="post", label="search")
-        control = session.controls.get(name)
-        if control and control.curve:
-            cx, cy = [n for n, _ in control.curve], [metric.sign * v for _, v in control.curve]
-            axis.step(
-                [*cx, control.evaluations], [*cy, cy[-1]], where="post", label="random search (control)", linestyle="--"
-            )
-        axis.set_xlabel("evaluations")
-        axis.set_ylabel(f"{metric.name}{f' ({metric.unit})' if metric.unit else ''}")
-        axis.set_title(f"{name}: best so far, run {session.opened.run}")
-        axis.grid(alpha=0.3)
-        axis.legend(loc="lower right" if metric.goal == "max" else "upper right")
+    grounds = session.opened.grounds
+    figure = Figure(figsize=(7.2, 4.2 * len(grounds)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, (name, ground) in zip(figure.subplots(len(grounds), 1, squeeze=False)[:, 0], grounds.items(), strict=True):
+        _draw(axis, session, name, ground)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
     return path
+
+
+def _draw(axis: Any, session: Session, name: str, ground: Ground) -> None:
+    """Dots: candidates; the line: the best of them so far; diamonds: champions, who got through the champion gate."""
+    metric, lineage = ground.task.objectives[0], session.state.lineage
+    judged = [session.state.candidates[c] for c in lineage.verdict_order if session.state.candidates[c].task == name]
+    scored = [(at, metric.sign * c.fitness, c) for at, c in enumerate(judged, 1) if c.fitness is not None]
+    xs, ys = curve([c.fitness for c in judged])
+    axis.plot([at for at, _, _ in scored], [y for _, y, _ in scored], ".", ms=2.5, color="0.7", label="candidates")
+    if ys:
+        axis.step([*xs, len(judged)], [metric.sign * y for y in [*ys, ys[-1]]], where="post", label="search, best so far")
+    reigned = [(at, y) for at, y, c in scored if c.was_champion]
+    axis.plot([at for at, _ in reigned], [y for _, y in reigned], "D", ms=3.5, label="promoted to champion")
+    control = session.controls.get(name)
+    if control and control.curve:
+        cx, cy = [at for at, _ in control.curve], [metric.sign * value for _, value in control.curve]
+        axis.step([*cx, control.evaluations], [*cy, cy[-1]], "--", where="post", label="random search (control)")
+    _frame(axis, [y for _, y, _ in scored], best=metric.goal)
+    axis.set_xlabel("evaluations")
+    axis.set_ylabel(f"{metric.name}{f' ({metric.unit})' if metric.unit else ''}")
+    axis.set_title(f"{name}: run {session.opened.run}")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right" if metric.goal == "max" else "upper right", fontsize="small")
+
+
+def _frame(axis: Any, values: Sequence[float], best: str) -> None:
+    """Leave the worst twentieth out of view where it would flatten everything else."""
+    ordered = sorted(values, reverse=best == "min")
+    if len(ordered) < 20:
+        return
+    least, top = ordered[len(ordered) // 20], ordered[-1]
+    if abs(ordered[0] - top) > 3 * abs(least - top) > 0:
+        low, high = sorted((least, top))
+        axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))

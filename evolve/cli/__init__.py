@@ -9,10 +9,17 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+EXIT_INTERRUPTED = 130
 
 COMMANDS: dict[str, str] = {
     "init": "Write an evolve.toml for the repository here.",
@@ -57,11 +64,19 @@ class _Lazy(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0] if args else ""
-        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+        if name and not name.startswith("-") and name not in self.list_commands(ctx):
             close = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
             hint = f"did you mean {close[0]!r}?" if close else "'evolve --help' lists the commands"
             raise click.UsageError(f"no command {name!r}; {hint}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [CompletionItem(name, help=COMMANDS[name]) for name in names]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -74,8 +89,12 @@ def _module(name: str) -> str:
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="evolve-search", prog_name="evolve")
-def group() -> None:
+@click.option("-C", "place", metavar="FOLDER", type=click.Path(exists=True, file_okay=False),
+              help="Work as if started in FOLDER.")  # fmt: skip
+def group(place: str | None) -> None:
     """Evolutionary program search over git branches: every attempt a commit, every gain checked."""
+    if place is not None:
+        os.chdir(place)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -88,20 +107,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from evolve.tasks.errors import EvolveError
 
     try:
-        result = group.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        result = group.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
         error.show()
-        return 2
-    except click.Abort:
-        return 130
-    except KeyboardInterrupt:
-        return 130
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
     except EvolveError as error:
         click.echo(f"evolve: {error}", err=True)
         return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # `evolve log | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:
+        click.echo(f"evolve: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
+        return 1

@@ -2,51 +2,91 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from evolve.cli.common import (
     candidate_row,
-    how_to_take,
     json_option,
     metric_text,
     only_task,
     open_state,
+    plain,
     print_json,
     run_option,
+    say,
+    style,
     task_of,
 )
+from evolve.cli.taking import how_to_take, in_git
+from evolve.population.candidate import Candidate
+from evolve.population.folds import RunState
+from evolve.population.folds.lineage import Reign
 
 
 @click.command("best")
 @run_option
-@click.option("--task", default=None, help="Which task of the run.")
+@click.option("--task", metavar="TASK", help="Which task of the run.")
 @click.option("--why", is_flag=True, help="The path from the seed to the champion, each step with its idea and gain.")
 @json_option
-def command(name: str | None, task: str | None, why: bool, as_json: bool) -> None:
-    """The reigning champion and the command that takes it."""
+def command(name: str | None, task: str | None, why: bool, as_json: bool) -> int:
+    """The reigning champion and the command that takes it. Exit code 1 where nothing is judged yet."""
     archive, state = open_state(name)
     task = only_task(state, task)
     champion, metric = state.champion(task), task_of(state, task).objectives[0]
     if champion is None or champion.verdict is None:
-        click.echo(f"run {state.run!r} has no champion yet", err=True)
-        return
+        say(f"evolve: run {state.run!r} has no champion yet: its seed is not judged")
+        return 1
     take = how_to_take(state, archive, task)
-    path = state.lineage.path_to(champion.commit)
+    path = steps(state, champion)
     if as_json:
-        print_json({**candidate_row(state, champion), "take": take, "path": [candidate_row(state, c) for c in path]})
-        return
-    verdict = champion.verdict
-    click.echo(f"best      {metric_text(metric, verdict.fitness, verdict.low, verdict.high)}")
-    click.echo(f"commit    {champion.commit}  (candidate #{champion.number}, {len(path) - 1} steps from the seed)")
+        print_json({**candidate_row(state, champion), "take": take, "path": path})
+        return 0
+    verdict, seed = champion.verdict, state.candidates[state.lineage.seeds[task]]
+    mark = " (self-reported)" if verdict.self_reported else ""
+    click.echo(f"best      {style(metric_text(metric, verdict.fitness, verdict.low, verdict.high), fg='green')}{mark}")
+    click.echo(f"seed      {metric_text(metric, seed.fitness)}")
+    click.echo(f"commit    {champion.commit} (candidate #{champion.number}, {len(path) - 1} steps from the seed)")
+    if not take:
+        click.echo("winner    none: nothing was better than the seed beyond the noise")
     for number, line in enumerate(take):
         click.echo(f"{'take it' if number == 0 else '':9} {line}")
+    click.echo(f"in git    {in_git(archive, champion.commit)}")
     if why:
-        click.echo("")
-        before: float | None = None
+        click.echo("\n* champion once; gain: as the champion gate measured it [at least], else ~ by one screening\n")
         for step in path:
-            fitness = step.fitness
-            gain = f"{metric.sign * (fitness - before):+.4g}" if fitness is not None and before is not None else ""
-            worth = metric_text(metric, fitness)
-            mark = "*" if step.was_champion else " "
-            click.echo(f"{mark} #{step.number:<5} {step.commit[:10]} {worth:<28} {gain:>10}  {step.idea[:70]}")
-            before = fitness if fitness is not None else before
+            click.echo(_step(step, metric.sign))
+    return 0
+
+
+def steps(state: RunState, champion: Candidate) -> list[dict[str, Any]]:
+    """The path from the seed as rows of `log --json`, each with its gain in fitness over the step before.
+
+    gain, gain_low: of the champion gate where the step passed one, over the champion of that time; otherwise the
+    difference of the two verdicts, and gain_low is None.
+    """
+    reigns: dict[str, Reign] = {reign.candidate: reign for reign in state.lineage.reigns.get(champion.task, [])}
+    rows = []
+    before: float | None = None
+    for step in state.lineage.path_to(champion.commit):
+        row, reign = candidate_row(state, step), reigns.get(step.commit)
+        row["gain"] = step.fitness - before if step.fitness is not None and before is not None else None
+        row["gain_low"] = None
+        if reign is not None and reign.gain is not None:
+            row["gain"], row["gain_low"] = reign.gain, reign.low
+        rows.append(row)
+        before = step.fitness if step.fitness is not None else before
+    return rows
+
+
+def _step(row: dict[str, Any], sign: float) -> str:
+    worth = "-" if row["fitness"] is None else f"{sign * row['fitness']:.6g}"
+    gain = ""
+    if row["gain_low"] is not None:
+        gain = f"{row['gain']:+.3g}" + ("" if row["gain_low"] == row["gain"] else f" [{row['gain_low']:+.2g}]")
+    elif row["gain"] is not None:
+        gain = f"~{row['gain']:+.3g}"
+    mark = "*" if row["was_champion"] else " "
+    commit = style(row["commit"][:10], fg="yellow")
+    return f"{mark} #{row['number']:<5} {commit} {worth:>12} {gain:>20}  {plain(row['idea'])[:70]}"

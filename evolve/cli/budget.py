@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
 from evolve.cli.common import json_option, open_state, print_json, run_option
@@ -11,13 +13,30 @@ from evolve.population.folds.ledger import LIMITS
 from evolve.tasks.task import duration
 
 
+NO_LIMIT = -1.0
+"""As an event says it."""
+
+
+def _limit(text: str) -> float:
+    """A number from 0, or `none`."""
+    if text == "none":
+        return NO_LIMIT
+    try:
+        number = float(text)
+    except ValueError:
+        number = NO_LIMIT
+    if not 0 <= number < math.inf:
+        raise click.BadParameter(f"{text!r} is neither a number from 0 nor 'none'")
+    return number
+
+
 @click.command("budget")
 @run_option
-@click.option("--evals", type=float, help="Candidates with a verdict in all; -1 removes the limit.")
-@click.option("--time", "time_limit", help="Wall time in all, such as 8h; 'none' removes the limit.")
-@click.option("--money", type=float, help="US dollars in all; -1 removes the limit.")
-@click.option("--tokens", type=float, help="Tokens in all; -1 removes the limit.")
-@click.option("--gpu-time", help="GPU time in all; 'none' removes the limit.")
+@click.option("--evals", type=_limit, metavar="N", help="Candidates with a verdict in all; 'none' removes the limit.")
+@click.option("--time", "time_limit", metavar="T", help="Wall time in all, such as 8h; 'none' removes the limit.")
+@click.option("--money", type=_limit, metavar="USD", help="US dollars in all; 'none' removes the limit.")
+@click.option("--tokens", type=_limit, metavar="N", help="Tokens in all; 'none' removes the limit.")
+@click.option("--gpu-time", metavar="T", help="GPU time in all; 'none' removes the limit.")
 @json_option
 def command(
     name: str | None, evals: float | None, time_limit: str | None, money: float | None, tokens: float | None,
@@ -33,8 +52,9 @@ def command(
     }
     changes = {what: value for what, value in wanted.items() if value is not None}
     if changes:
-        run, live = steer(name, ev.BudgetChanged(by="user", **changes))
-        tell("has new limits", run, live)
+        run, searched = steer(name, ev.BudgetChanged(by="user", **changes))
+        if not as_json:
+            tell("has new limits", run, searched, as_json)
     _, state = open_state(name)
     rows = {what: {"used": state.ledger.used(what), "limit": state.ledger.limits.get(what)} for what in LIMITS}
     if as_json:
@@ -48,4 +68,4 @@ def command(
 def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
-    return -1.0 if text == "none" else duration(text)
+    return NO_LIMIT if text == "none" else duration(text, "--time")

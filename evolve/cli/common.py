@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from evolve.errors import RepositoryError, UsageError
+from evolve.errors import EvolveError, RepositoryError, UsageError
 from evolve.population.archive import Archive
 from evolve.population.candidate import Candidate
 from evolve.population.folds import RunState
+from evolve.population.lock import held
 from evolve.tasks.task import Metric, Task
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,32 +24,82 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def run_option(command: F) -> F:
     """--name: which run; the latest one where it is left out."""
-    return click.option("--name", "-n", default=None, metavar="RUN", help="Name of the run (default: the latest).")(
-        command
-    )
+    return click.option(
+        "--name", "-n", metavar="RUN", shell_complete=_complete_runs, help="Name of the run (default: the latest)."
+    )(command)
 
 
 def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")(command)
 
 
+def candidate_argument(name: str = "candidate", **settings: Any) -> Callable[[F], F]:
+    """A candidate as `evolve.naming` reads it; completes numbers, `best` and the branches of the run."""
+    return click.argument(name, shell_complete=_complete_candidates, **settings)
+
+
 def open_archive(where: Path | None = None) -> Archive:
     return Archive.open(where or Path.cwd())
 
 
-def open_state(name: str | None, where: Path | None = None) -> tuple[Archive, RunState]:
-    """The archive here and the state of the named run, or of the run with the latest event.
+def pick_run(archive: Archive, name: str | None) -> str:
+    """`name` where there is such a run, or the run with the latest event.
 
-    Raises RepositoryError where there is no archive or no run, UsageError naming the runs there are.
+    Raises RepositoryError where the archive has no run, UsageError naming the nearest or all.
     """
-    archive = open_archive(where)
     runs = archive.runs()
     if not runs:
         raise RepositoryError(f"{archive.path} has no run yet; 'evolve run' starts one")
-    if name is not None and name not in runs:
-        raise UsageError(f"no run {name!r}; there are: {', '.join(runs)}")
-    states = [archive.state(run) for run in ([name] if name else runs)]
-    return archive, max(states, key=lambda state: state.last_time)
+    if name is None:
+        return max(runs, key=lambda run: max(archive.recorded(tip).time for tip in archive.tips(run).values()))
+    if name not in runs:
+        raise UsageError(f"no run {name!r}; {nearest(name, runs)}")
+    return name
+
+
+def open_state(name: str | None, where: Path | None = None) -> tuple[Archive, RunState]:
+    """The archive here and the state of the named run, or of the run with the latest event. Raises as `pick_run`."""
+    archive = open_archive(where)
+    return archive, archive.state(pick_run(archive, name))
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The end of an error's sentence: the nearest known word, or all of them."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}"
+
+
+def live(archive: Archive, run: str) -> bool:
+    """Whether a process is searching the run now."""
+    return held(archive.home / "locks" / f"{run}.lock")
+
+
+def pairs(texts: Sequence[str]) -> dict[str, str]:
+    """`--set KEY=VALUE` options. Raises UsageError for one without a `=`."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text!r} must be KEY=VALUE, such as evaluate.timeout=5s")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def _complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    try:
+        return [run for run in open_archive().runs() if run.startswith(incomplete)]
+    except EvolveError:  # no archive here: nothing to offer
+        return []
+
+
+def _complete_candidates(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    try:
+        archive = open_archive()
+        run = pick_run(archive, context.params.get("name"))
+        names = [ref.removeprefix("refs/heads/") for ref in archive.refs.under(f"refs/heads/evolve/{run}/")]
+    except EvolveError:
+        return []
+    return [word for word in ("best", *names, "HEAD") if word.startswith(incomplete)]
 
 
 def task_of(state: RunState, task: str) -> Task:
@@ -112,38 +165,40 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+def print_json(value: Any, indent: int | None = 2) -> None:
+    """One JSON document on stdout, in ASCII, so that no text of a candidate's can steer a terminal."""
+    click.echo(json.dumps(value, indent=indent, default=str))
 
 
-def colours() -> bool:
-    """Whether stdout may be coloured: a terminal, and NO_COLOR is not set."""
-    import os
-
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+_SPACES = {ord(c): " " for c in "\t\n\r\v\f"}
 
 
-def how_to_take(state: RunState, archive: Archive, task: str, prefix: str = "refs/heads/evolve") -> list[str]:
-    """Commands that take the winner: a cherry-pick for the user's own repository, the files for a bundled task."""
-    opened = state.lineage.opened
-    assert opened is not None
-    branch = f"evolve/{state.run}/winner" if len(opened.tasks) == 1 else f"evolve/{state.run}/{task}/winner"
-    inside = archive.path.parent.parent.name == ".git" or archive.path.parent.name == "evolve"
-    if not opened.tasks[task].bundled:
-        return [f"git cherry-pick {branch}"]
-    champion = state.champion(task)
-    seed = state.candidates[state.lineage.seeds[task]]
-    if champion is None:
-        return []
-    ours = archive.store.files(champion.tree)
-    changed = [path for path, text in ours.items() if archive.store.file(seed.tree, path) != text] or sorted(ours)[:1]
-    git = "git" if inside else f"git --git-dir {_near(archive.path)}"
-    where = branch if inside else champion.commit
-    return [f"{git} show {where}:{path} > {Path(path).name}" for path in changed]
+def plain(text: str, *, lines: bool = False) -> str:
+    """Text of a candidate's, fit for a terminal: control, format and bidirectional characters shown as escapes.
+
+    lines: keep line ends and tabs; otherwise they become spaces.
+    """
+    text = text.expandtabs(8) if lines else text.translate(_SPACES)
+    return "".join(c if c.isprintable() or (lines and c == "\n") else _escape(c) for c in text)
 
 
-def _near(path: Path) -> str:
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def style(text: str, **how: Any) -> str:
+    """Coloured where stdout may be."""
+    return click.style(text, **how) if colours() else text
+
+
+def near(path: Path) -> str:
+    """Relative to the working directory where it is below it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def colours() -> bool:
+    """Whether stdout may be coloured: a terminal, and NO_COLOR is not set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

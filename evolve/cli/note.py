@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from evolve.cli.common import run_option
+from evolve.cli.common import json_option, only_task, open_state, run_option
 from evolve.cli.steer import steer, tell
 from evolve.population import events as ev
 
@@ -12,8 +12,11 @@ from evolve.population import events as ev
 @click.command("note")
 @click.argument("text")
 @run_option
-@click.option("--task", default="", help="Only for this task of the run.")
-def command(text: str, name: str | None, task: str) -> None:
+@click.option("--task", default="", metavar="TASK", help="Only for this task of the run.")
+@json_option
+def command(text: str, name: str | None, task: str, as_json: bool) -> None:
     """Say TEXT to every later brief: a directive to whoever writes the next mutation."""
-    run, live = steer(name, ev.Directive(text, task))
-    tell("has your note", run, live)
+    if task:
+        only_task(open_state(name)[1], task)
+    run, searched = steer(name, ev.Directive(text, task))
+    tell("has your note", run, searched, as_json, note=text)

@@ -1,196 +1,190 @@
-"""What a person sees of a run: while it goes on, and at its end."""
+"""What a person sees while a run goes on: a block that redraws itself on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import click
+from evolve.cli.common import metric_text, say
 
-from evolve.cli.common import how_to_take, metric_text, print_json, say
-from evolve.session import Result, Session
-from evolve.tasks.task import Task
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+    from evolve.session import Session
 
 EVERY_PLAIN = 10.0
 EVERY_LIVE = 0.25
+RATE_OVER = 20.0
+"""Seconds over which evaluations a second are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is shown of a run at one moment. seconds: wall time; left: seconds to the nearest limit, None if unknown."""
+
+    run: str
+    seconds: float
+    limit: float | None
+    evaluations: int
+    most: int | None
+    rate: float
+    left: float | None
+    share: float
+    best: Mapping[str, str]
+    control: Mapping[str, str]
+    failures: Mapping[str, int] = field(default_factory=dict)
+    refused: int = 0
+    money: float = 0.0
+    state: str = "running"
 
 
 class Progress:
-    """Called by the session after what got done; draws a line on a terminal, or says one now and then elsewhere."""
+    """Called by the session after what got done."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.live = sys.stderr.isatty() and not quiet
+        self.quiet = quiet
+        self.drawn = sys.stderr.isatty() and not quiet
         self._next = 0.0
-        self._drawn = False
+        self._seen: deque[tuple[float, int]] = deque()
+        self._live: Live | None = None
 
     def opening(self, session: Session) -> None:
         opened = session.opened
-        what = ", ".join(opened.grounds)
         verb = "resuming" if opened.resumed else "starting"
-        say(f"evolve: {verb} run {opened.run!r} of {what} in {opened.archive.home}")
+        say(f"evolve: {verb} run {opened.run!r} of {', '.join(opened.grounds)} in {opened.archive.home}")
         for warning in opened.warnings:
             say(f"evolve: warning: {warning}")
+        if self.drawn:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live.start()
+            self._live.update("evolve: checking the task: the seed, its noise, a no-op, a broken candidate", refresh=True)
 
     def __call__(self, session: Session) -> None:
         now = time.monotonic()
-        if now < self._next:
+        if now < self._next or self.quiet:
             return
-        self._next = now + (EVERY_LIVE if self.live else EVERY_PLAIN)
-        line = status_line(session)
-        if self.live:
-            width = _width()
-            sys.stderr.write("\r" + line[: width - 1].ljust(width - 1))
-            sys.stderr.flush()
-            self._drawn = True
+        self._next = now + (EVERY_LIVE if self.drawn else EVERY_PLAIN)
+        shown = view(session, self._rate(now, session.state.ledger.evaluations))
+        if self._live is not None:
+            self._live.update(block(shown), refresh=True)
         else:
-            say(line)
+            say(line(shown))
 
     def close(self) -> None:
-        if self._drawn:
-            sys.stderr.write("\r" + " " * (_width() - 1) + "\r")
-            sys.stderr.flush()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _rate(self, now: float, count: int) -> float:
+        self._seen.append((now, count))
+        while len(self._seen) > 2 and now - self._seen[1][0] >= RATE_OVER:
+            self._seen.popleft()
+        began, before = self._seen[0]
+        return (count - before) / (now - began) if now > began else 0.0
 
 
-def _width() -> int:
-    import shutil
-
-    return shutil.get_terminal_size().columns
-
-
-def status_line(session: Session) -> str:
-    state, search = session.state, session.search
-    seconds = search.seconds()
-    parts = [f"{_clock(seconds)}{_of(state.ledger.limits.get('seconds'))}"]
-    count = state.ledger.evaluations
-    limit = state.ledger.limits.get("evaluations")
-    parts.append(f"{count}{f'/{limit:.0f}' if limit else ''} candidates, {count / max(seconds, 1e-9):.1f}/s")
+def view(session: Session, rate: float) -> View:
+    """The session's run as it stands; `rate` in evaluations a second."""
+    state, ledger = session.state, session.state.ledger
+    seconds = session.search.seconds()
+    best, control = {}, {}
     for name, ground in session.opened.grounds.items():
-        champion = state.champion(name)
+        metric, champion = ground.task.objectives[0], state.champion(name)
         if champion and champion.verdict:
-            verdict = champion.verdict
-            shown = metric_text(ground.task.objectives[0], verdict.fitness, verdict.low, verdict.high)
-            parts.append(("" if len(session.opened.grounds) == 1 else f"{name}: ") + f"best {shown}")
-        control = session.controls.get(name)
-        if control and control.best is not None:
-            parts.append(f"random search {ground.task.objectives[0].sign * control.best:.6g}")
-    failed = sum(state.lineage.failures.values())
-    if failed:
-        parts.append(f"{failed} invalid")
-    if state.ledger.state != "running":
-        parts.append(state.ledger.state)
+            best[name] = metric_text(metric, champion.fitness, champion.verdict.low, champion.verdict.high)
+        beside = session.controls.get(name)
+        if beside and beside.best is not None:
+            control[name] = f"{metric.sign * beside.best:.6g}"
+    most = ledger.limits.get("evaluations")
+    limit = ledger.limits.get("seconds")
+    shares = [ledger.used(what) / ledger.limits[what] for what in ledger.limits if ledger.limits[what] > 0]
+    waits = [(most - ledger.evaluations) / rate] if most and rate > 0 else []
+    waits += [limit - seconds] if limit else []
+    return View(
+        state.run, seconds, limit, ledger.evaluations, int(most) if most else None, rate,
+        max(min(waits), 0.0) if waits else None, min(max(shares, default=0.0), 1.0), best, control,
+        dict(state.lineage.failures), sum(state.lineage.refused.values()), ledger.money, _doing(session),
+    )  # fmt: skip
+
+
+def _doing(session: Session) -> str:
+    if session.search.stop_reason == "interrupted":
+        return "finishing what is being measured; Ctrl-C again stops at once"
+    return "stopping" if session.search.stop_reason else session.state.ledger.state
+
+
+def line(shown: View) -> str:
+    """One line for a log file."""
+    parts = [
+        f"{clock(shown.seconds)}{f'/{clock(shown.limit)}' if shown.limit else ''}",
+        f"{shown.evaluations}{f'/{shown.most}' if shown.most else ''} candidates, {shown.rate:.1f}/s",
+    ]
+    for name, text in shown.best.items():
+        parts.append(("" if len(shown.best) == 1 else f"{name}: ") + f"best {text}")
+        if name in shown.control:
+            parts.append(f"random search {shown.control[name]}")
+    if shown.failures:
+        parts.append(f"invalid: {counts(shown.failures)}")
+    if shown.money:
+        parts.append(f"{shown.money:.2f} dollars")
+    if shown.left is not None:
+        parts.append(f"{clock(shown.left)} left")
+    if shown.state != "running":
+        parts.append(shown.state)
     return " | ".join(parts)
 
 
-def _clock(seconds: float) -> str:
-    whole = int(seconds)
-    return (
-        f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-        if whole >= 3600
-        else f"{whole // 60}:{whole % 60:02d}"
-    )
+def block(shown: View) -> RenderableType:
+    """The same as a block of lines that fits the terminal's width, whatever it is at the moment."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
 
-
-def _of(limit: float | None) -> str:
-    return f"/{_clock(limit)}" if limit else ""
-
-
-# ---- the end ---------------------------------------------------------------------------------------------------------
-
-_REASONS = {
-    "seconds": "the time is up",
-    "evaluations": "the evaluations are used up",
-    "money": "the money is spent",
-    "tokens": "the tokens are used up",
-    "gpu_seconds": "the GPU time is used up",
-    "stopped": "stopped on request",
-    "interrupted": "interrupted; the same command goes on",
-    "terminated": "terminated; the same command goes on",
-}
-
-
-def finish(session: Session, result: Result, *, as_json: bool) -> int:
-    """Say how it went and how to take the winner; draw the plot. Returns the exit code."""
-    rows = [_outcome(session, result, name) for name in session.opened.grounds]
-    plot = _plot(session)
-    if as_json:
-        print_json(
-            {
-                "run": result.run,
-                "reason": result.reason,
-                "evaluations": result.evaluations,
-                "seconds": round(result.seconds, 3),
-                "plot": str(plot) if plot else None,
-                "tasks": rows,
-            }
-        )
-        return result.exit_code
-    say(
-        f"evolve: {_REASONS.get(result.reason, result.reason)} after {result.evaluations} candidates, {_clock(result.seconds)}"
-    )
-    for row in rows:
-        _tell(session, row)
-    if plot:
-        click.echo(f"plot      {plot}")
+    head = Table.grid(padding=(0, 1))
+    left = f", {clock(shown.left)} left" if shown.left is not None else ""
+    title = Text(f"{shown.run} {clock(shown.seconds)}{left}", style="bold")
+    if shown.state != "running":
+        title.append(f" ({shown.state})", style="yellow")
+    if shown.limit or shown.most:
+        head.add_row(title, ProgressBar(total=1.0, completed=shown.share, width=24))
     else:
-        say("evolve: no plot was drawn: matplotlib is not installed ('pip install evolve-search[plot]')")
-    return result.exit_code
+        head.add_row(title)
+    rows = Table.grid(padding=(0, 1))
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column(overflow="ellipsis", no_wrap=True)
+    for name, text in shown.best.items():
+        beside = f"  (random search {shown.control[name]})" if name in shown.control else ""
+        rows.add_row("best" if len(shown.best) == 1 else name, Text.assemble((text, "bold green"), beside))
+    most = f" of {shown.most}" if shown.most else ""
+    rows.add_row("candidates", f"{shown.evaluations}{most}, {shown.rate:.1f}/s, {shown.refused} refused")
+    if shown.failures:
+        rows.add_row("invalid", counts(shown.failures))
+    if shown.money:
+        rows.add_row("spent", f"{shown.money:.2f} dollars")
+    rows.add_row("", Text("Ctrl-C stops cleanly; the same command goes on", style="dim"))
+    return Group(head, rows)
 
 
-def _outcome(session: Session, result: Result, name: str) -> dict[str, Any]:
-    task: Task = session.opened.grounds[name].task
-    metric = task.objectives[0]
-    champion = result.best.get(name)
-    seed = session.state.candidates[session.state.lineage.seeds[name]]
-    verdict = champion.verdict if champion else None
-    control = result.control.get(name)
-    sign = metric.sign
-    interval: list[float | None] = [None, None]
-    if verdict and verdict.low is not None and verdict.high is not None:
-        interval = [*sorted((sign * verdict.low, sign * verdict.high))]
-    return {
-        "task": name,
-        "metric": metric.name,
-        "unit": metric.unit,
-        "goal": metric.goal,
-        "best": sign * verdict.fitness if verdict and verdict.fitness is not None else None,
-        "low": interval[0],
-        "high": interval[1],
-        "seed": sign * seed.fitness if seed.fitness is not None else None,
-        "commit": champion.commit if champion else None,
-        "improved": bool(champion and champion.commit != seed.commit),
-        "control": None
-        if control is None
-        else {"evaluations": control[0], "best": sign * control[1] if control[1] is not None else None},
-        "self_reported": task.self_reported,
-        "take": how_to_take(session.state, session.opened.archive, name),
-    }  # fmt: skip
+def counts(kinds: Mapping[str, int]) -> str:
+    """`crash 14, incorrect 32`, the most frequent first."""
+    return ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _tell(session: Session, row: dict[str, Any]) -> None:
-    unit = f" {row['unit']}" if row["unit"] else ""
-    interval = "" if row["low"] is None or row["low"] == row["high"] else f" [{row['low']:.6g}, {row['high']:.6g}]"
-    mark = " (self-reported)" if row["self_reported"] else ""
-    click.echo(f"task      {row['task']}")
-    click.echo(f"best      {row['metric']} {row['best']:.9g}{interval}{unit}{mark}; the seed had {row['seed']:.6g}")
-    if row["control"]:
-        best = "nothing valid" if row["control"]["best"] is None else f"{row['control']['best']:.6g}"
-        click.echo(f"control   random search reached {best} in {row['control']['evaluations']} evaluations of its own")
-    else:
-        click.echo("control   none (--no-control): nothing says how random search would have done")
-    click.echo(f"commit    {row['commit']}")
-    if not row["improved"]:
-        click.echo("winner    none: nothing was better than the seed beyond the noise")
-        return
-    for number, line in enumerate(row["take"]):
-        click.echo(f"{'take it' if number == 0 else '':9} {line}")
-
-
-def _plot(session: Session) -> Path | None:
-    from evolve.plot import best_so_far
-
-    place = Path.cwd() if not session.opened.archive.home.name.startswith("evolve-") else session.opened.archive.home
-    if place == Path.cwd() and session.opened.archive.home.name == "evolve":
-        place = session.opened.archive.home
-    return best_so_far(session, place / f"{session.opened.run}.png")
+def clock(seconds: float) -> str:
+    """`0:07`, `12:34`, `1:02:03`, `3d 04:05:06`."""
+    whole = int(seconds) if math.isfinite(seconds) else 0
+    days, rest = divmod(whole, 86_400)
+    hours, minutes, second = rest // 3600, rest // 60 % 60, rest % 60
+    if days:
+        return f"{days}d {hours:02d}:{minutes:02d}:{second:02d}"
+    return f"{hours}:{minutes:02d}:{second:02d}" if hours else f"{minutes}:{second:02d}"

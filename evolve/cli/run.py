@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from evolve.cli.common import pairs, say
 
 if TYPE_CHECKING:
     from evolve.settings import RunSettings
@@ -13,64 +17,104 @@ if TYPE_CHECKING:
 DEFAULT_SECONDS = 120.0
 """Of a bundled task without any limit given; a user's repository runs until stopped."""
 
+EVENTS = ("champion", "stalled", "finished")
 
-@click.command("run")
-@click.argument("tasks", nargs=-1, metavar="[TASK]...")
+_READY = "evolve: detached: "
+"""What the background process says before it turns to its log file; the rest of the line is the file."""
+
+
+class _Configured(click.Command):
+    """A command whose defaults come from the user file (evolve.settings), below EVOLVE_* and flags."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        given = list(args)
+        if not {"-h", "--help"} & set(given) and not extra.get("resilient_parsing"):
+            extra.setdefault("default_map", _user_defaults())
+        context = super().make_context(info_name, args, parent, **extra)
+        context.meta["evolve.arguments"] = given
+        return context
+
+
+def _user_defaults() -> dict[str, Any]:
+    from evolve.settings import user_defaults
+
+    names = {"time": "time_limit", "gpu-time": "gpu_time", "mutator": "mutators"}
+    table = {names.get(key, key): value for key, value in user_defaults().items()}
+    if isinstance(table.get("mutators"), str):
+        table["mutators"] = [table["mutators"]]
+    return table
+
+
+def _tasks(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    from evolve.tasks import bundled
+
+    named = [CompletionItem(name) for name in bundled.names() if name.startswith(incomplete)]
+    return [*named, CompletionItem(incomplete, type="file")]
+
+
+@click.command("run", cls=_Configured)
+@click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=_tasks)
 @click.option("--name", "-n", metavar="RUN", help="Name of the run (default: the task's). The same name resumes.")
-@click.option(
-    "--evals", type=click.IntRange(1), metavar="N", help="Stop after N candidates with a verdict, the seed included."
-)
-@click.option("--time", "time_limit", metavar="T", help="Stop after T of wall time, such as 90s, 2m, 8h.")
-@click.option("--money", type=float, metavar="USD", help="Stop before more than this is spent on models.")
-@click.option("--tokens", type=int, metavar="N", help="Stop before more tokens than this are used.")
-@click.option("--gpu-time", metavar="T", help="Stop after this much GPU time.")
-@click.option("--seed", type=int, help="Seed of the search's random streams (default: drawn).")
-@click.option(
-    "--workers", type=click.IntRange(1), metavar="N", help="Evaluations at a time (default: the number of cores)."
-)
-@click.option(
-    "--proposals",
-    type=click.IntRange(1),
-    default=4,
-    show_default=True,
-    help="Proposals at a time of a mutator that waits.",
-)
-@click.option(
-    "--mutator", "-m", "mutators", multiple=True, metavar="NAME", help="Mutator, may be repeated (default: syntactic)."
-)
-@click.option(
-    "--selector", default="islands", show_default=True, help="islands, greedy, best-of-n, random, or one installed."
-)
+@click.option("--evals", type=click.IntRange(1), metavar="N", envvar="EVOLVE_EVALS",
+              help="Stop after N candidates with a verdict, the seed included.")  # fmt: skip
+@click.option("--time", "time_limit", metavar="T", envvar="EVOLVE_TIME",
+              help="Stop after T of wall time, such as 90s, 2m, 8h (a bundled task without any limit: 2m).")  # fmt: skip
+@click.option("--money", type=click.FloatRange(0), metavar="USD", envvar="EVOLVE_MONEY",
+              help="Stop before more than this is spent on models.")  # fmt: skip
+@click.option("--tokens", type=click.IntRange(1), metavar="N", envvar="EVOLVE_TOKENS",
+              help="Stop before more tokens than this are used.")  # fmt: skip
+@click.option("--gpu-time", metavar="T", envvar="EVOLVE_GPU_TIME", help="Stop after this much GPU time.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", envvar="EVOLVE_SEED",
+              help="Seed of the search's random streams (default: drawn).")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), metavar="N", envvar="EVOLVE_WORKERS",
+              help="Evaluations at a time (default: the number of cores).")  # fmt: skip
+@click.option("--proposals", type=click.IntRange(1), default=4, show_default=True, metavar="N",
+              envvar="EVOLVE_PROPOSALS", help="Proposals at a time of a mutator that waits.")  # fmt: skip
+@click.option("--mutator", "-m", "mutators", multiple=True, metavar="NAME", envvar="EVOLVE_MUTATOR",
+              help="Mutator, may be repeated (default: syntactic).")  # fmt: skip
+@click.option("--selector", default="islands", show_default=True, metavar="NAME", envvar="EVOLVE_SELECTOR",
+              help="islands, greedy, best-of-n, random, or one installed.")  # fmt: skip
 @click.option("--from", "start", metavar="COMMIT", help="Start from this commit or candidate instead of HEAD.")
-@click.option("--no-control", is_flag=True, help="Do without the live control (random search beside the run).")
-@click.option("--no-publish", is_flag=True, help="Publish no branches.")
-@click.option("--prefix", default="refs/heads/evolve", show_default=True, help="Where branches are published.")
-@click.option(
-    "--fixed-dates", is_flag=True, help="Dates that depend on content alone: equal runs give equal commit ids."
-)
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a task key, such as evaluate.timeout=5s."
-)
-@click.option(
-    "--on", "hooks", nargs=2, multiple=True, metavar="EVENT CMD", help="Run CMD on champion, stalled or finished."
-)
+@click.option("--control/--no-control", default=True, envvar="EVOLVE_CONTROL",
+              help="The live control: random search beside the run (default: on).")  # fmt: skip
+@click.option("--publish/--no-publish", default=True, envvar="EVOLVE_PUBLISH",
+              help="Publish branches evolve/RUN/... (default: on).")  # fmt: skip
+@click.option("--prefix", default="refs/heads/evolve", show_default=True, metavar="REF", envvar="EVOLVE_PREFIX",
+              help="Where branches are published.")  # fmt: skip
+@click.option("--fixed-dates", is_flag=True, help="Dates depend on content alone: equal runs give equal commit ids.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
+              help="Override a task key, such as evaluate.timeout=5s.")  # fmt: skip
+@click.option("--on", "hooks", nargs=2, multiple=True, metavar="EVENT CMD",
+              help="Run the shell command CMD on EVENT: champion, stalled or finished.")  # fmt: skip
 @click.option("--detach", is_flag=True, help="Go on in the background; follow with 'evolve status --watch'.")
+@click.option("--detached", is_flag=True, hidden=True)
 @click.option("--unsafe", is_flag=True, help="Run candidates without a sandbox where none holds here.")
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
-def command(tasks: tuple[str, ...], as_json: bool, detach: bool, **options: object) -> int:
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON document on stdout.")
+@click.pass_context
+def command(
+    context: click.Context, /, tasks: tuple[str, ...], as_json: bool, detach: bool, detached: bool, **options: Any
+) -> int:
     """Evolve TASK: a bundled task by name ('evolve tasks'), a folder or task file, or, left out, the evolve.toml here.
 
     The same command resumes a run that was stopped or killed. Ctrl-C finishes what is being measured and stops; a
-    second one stops at once; nothing recorded is lost either way.
+    second one stops at once; nothing recorded is lost either way. Options may also be given as EVOLVE_* variables and
+    in the user's config.toml (docs/cli.md).
     """
     settings = _settings(tasks, options)
     if detach:
-        return _detach(settings)
+        return _detach(context.meta["evolve.arguments"])
     from evolve import api
-    from evolve.cli.progress import Progress, finish
+    from evolve.cli.ending import finish
+    from evolve.cli.progress import Progress
 
     progress = Progress(quiet=as_json)
     session = api.open_session(settings, progress=progress)
+    if detached:
+        _turn_to_log(session.opened.archive.home / "logs" / f"{session.opened.run}.log")
     progress.opening(session)
     try:
         result = api.run(session)
@@ -79,74 +123,74 @@ def command(tasks: tuple[str, ...], as_json: bool, detach: bool, **options: obje
     return finish(session, result, as_json=as_json)
 
 
-def _settings(tasks: tuple[str, ...], options: dict[str, object]) -> RunSettings:
-    import os
-
+def _settings(tasks: tuple[str, ...], options: dict[str, Any]) -> RunSettings:
+    from evolve.cli.common import nearest
     from evolve.errors import UsageError
     from evolve.settings import RunSettings
     from evolve.tasks import bundled
     from evolve.tasks.task import duration
 
-    def seconds(name: str) -> float | None:
-        value = options[name]
-        return duration(str(value), f"--{name.replace('_limit', '').replace('_', '-')}") if value else None
-
-    pairs = {}
-    for text in options["overrides"]:  # type: ignore[attr-defined]
-        key, equals, value = str(text).partition("=")
-        if not equals:
-            raise UsageError(f"--set {text!r} must be KEY=VALUE, such as evaluate.timeout=5s")
-        pairs[key] = value
-    for event, _ in options["hooks"]:  # type: ignore[attr-defined]
-        if event not in ("champion", "stalled", "finished"):
-            raise UsageError(f"--on {event!r}: the events are champion, stalled and finished")
+    for event, _ in options["hooks"]:
+        if event not in EVENTS:
+            raise UsageError(f"--on {event!r} is no event; {nearest(event, EVENTS)}")
     limits = {
         "evaluations": options["evals"],
-        "seconds": seconds("time_limit"),
+        "seconds": duration(options["time_limit"], "--time") if options["time_limit"] else None,
         "money": options["money"],
         "tokens": options["tokens"],
-        "gpu_seconds": seconds("gpu_time"),
+        "gpu_seconds": duration(options["gpu_time"], "--gpu-time") if options["gpu_time"] else None,
     }
-    if not any(limits.values()) and any(bundled.find(task) for task in tasks):
+    if all(limit is None for limit in limits.values()) and any(bundled.find(task) for task in tasks):
         limits["seconds"] = DEFAULT_SECONDS
     return RunSettings(
         tasks=tasks,
         where=Path.cwd(),
-        name=options["name"],  # type: ignore[arg-type]
-        **limits,  # type: ignore[arg-type]
-        seed=options["seed"],  # type: ignore[arg-type]
-        workers=options["workers"] or len(os.sched_getaffinity(0)),  # type: ignore[arg-type]
-        proposals=options["proposals"],  # type: ignore[arg-type]
-        mutators=options["mutators"] or ("syntactic",),  # type: ignore[arg-type]
-        selector=str(options["selector"]),
-        start=options["start"],  # type: ignore[arg-type]
-        control=not options["no_control"],
-        publish=not options["no_publish"],
-        prefix=str(options["prefix"]),
-        fixed_dates=bool(options["fixed_dates"]),
-        unsafe=bool(options["unsafe"]),
-        overrides=pairs,
-        hooks=tuple(options["hooks"]),  # type: ignore[arg-type]
+        name=options["name"],
+        **limits,
+        seed=options["seed"],
+        workers=options["workers"] or len(os.sched_getaffinity(0)),
+        proposals=options["proposals"],
+        mutators=tuple(options["mutators"]) or ("syntactic",),
+        selector=options["selector"],
+        start=options["start"],
+        control=options["control"],
+        publish=options["publish"],
+        prefix=options["prefix"],
+        fixed_dates=options["fixed_dates"],
+        unsafe=options["unsafe"],
+        overrides=pairs(options["overrides"]),
+        hooks=tuple(options["hooks"]),
     )
 
 
-def _detach(settings: RunSettings) -> int:
-    """The same command again in a session of its own, its talk in a log file beside the archive."""
+# ---- in the background -----------------------------------------------------------------------------------------------
+
+
+def _detach(arguments: list[str]) -> int:
+    """The same command in a session of its own. Returns once it has opened its run, or with its exit code if it fails."""
     import subprocess
-    import sys
 
-    from evolve.population.archive import Archive
+    words = ["--detached" if word == "--detach" else word for word in arguments]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "evolve", "run", *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, start_new_session=True, text=True,
+    )  # fmt: skip
+    assert started.stderr is not None
+    for said in started.stderr:
+        if said.startswith(_READY):
+            log = said.removeprefix(_READY).strip()
+            say(f"evolve: running in the background as process {started.pid}; what it says goes to {log}")
+            say("evolve: 'evolve status --watch' follows it, 'evolve stop' ends it")
+            return 0
+        click.echo(said, nl=False, err=True)
+    return started.wait()
 
-    archive = Archive.open(settings.where, create=True, task=settings.tasks[0] if settings.tasks else "")
-    log = archive.home / "logs" / f"{settings.name or 'run'}.log"
+
+def _turn_to_log(log: Path) -> None:
+    """Tell the waiting parent where the log is, then write everything there."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    archive.close()
-    arguments = [word for word in sys.argv[1:] if word != "--detach"]
-    with log.open("ab") as file:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "evolve", *arguments], stdin=subprocess.DEVNULL, stdout=file, stderr=file,
-            start_new_session=True,
-        )  # fmt: skip
-    click.echo(f"evolve: running in the background as process {started.pid}; its output goes to {log}", err=True)
-    click.echo("evolve: 'evolve status --watch' follows it, 'evolve stop' ends it", err=True)
-    return 0
+    print(_READY + str(log), file=sys.stderr, flush=True)
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(fd, stream)
+    os.close(fd)

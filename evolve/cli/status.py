@@ -7,23 +7,40 @@ from typing import Any
 
 import click
 
-from evolve.cli.common import json_option, metric_text, open_archive, print_json, run_option, task_of
+from evolve.cli.common import (
+    json_option,
+    live,
+    metric_text,
+    open_archive,
+    pick_run,
+    print_json,
+    run_option,
+    say,
+    style,
+    task_of,
+)
+from evolve.cli.progress import clock, counts
 from evolve.population.archive import Archive
 from evolve.population.folds import RunState
-from evolve.population.lock import held
+
+REDRAW = 1.0
+"""Seconds between two looks of `--watch`."""
 
 
 @click.command("status")
 @run_option
-@click.option("--watch", is_flag=True, help="Stay and redraw every second.")
+@click.option("--watch", "-w", is_flag=True, help="Stay and redraw every second until nothing is searched any more.")
 @json_option
 def command(name: str | None, watch: bool, as_json: bool) -> None:
     """How the runs of this archive stand: evaluations, best, budget, failures, what is under way."""
     archive = open_archive()
+    runs = [pick_run(archive, name)] if name else archive.runs()
+    if not runs:
+        say(f"evolve: {archive.path} has no run yet; 'evolve run' starts one")
     if watch and not as_json:
-        _watch(archive, name)
+        _watch(archive, runs)
         return
-    rows = [row(archive, archive.state(run)) for run in ([name] if name else archive.runs())]
+    rows = [row(archive, archive.state(run)) for run in runs]
     if as_json:
         print_json(rows)
         return
@@ -31,28 +48,37 @@ def command(name: str | None, watch: bool, as_json: bool) -> None:
         click.echo("\n".join(lines(one)))
 
 
-def _watch(archive: Archive, name: str | None) -> None:
-    """Redraws from scratch each time, so that a resized or re-attached terminal is right at the next second."""
+def _watch(archive: Archive, runs: list[str]) -> None:
+    """Redraw the whole screen each time, so that a resized or re-attached terminal is right at the next second."""
+    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    runs = [name] if name else archive.runs()
     states = {run: archive.state(run) for run in runs}
-    with Live(refresh_per_second=2, screen=False) as live:
-        while True:
-            text = []
-            for run, state in states.items():
-                for recorded in archive.events(run, after=state.seen):
-                    state.apply(recorded)
-                text += [*lines(row(archive, state)), ""]
-            live.update(Text("\n".join(text)))
-            if all(not row(archive, state)["live"] for state in states.values()):
-                return
-            time.sleep(1)
+    console = Console()
+    shown: list[str] = []
+    try:
+        with Live(console=console, screen=console.is_terminal, auto_refresh=False) as screen:
+            while True:
+                rows = []
+                for run, state in states.items():
+                    for recorded in archive.events(run, after=state.seen):
+                        state.apply(recorded)
+                    rows.append(row(archive, state))
+                shown = [line for one in rows for line in [*lines(one), ""]]
+                if not any(one["live"] for one in rows):
+                    break
+                note = f"{time.strftime('%H:%M:%S')}; Ctrl-C leaves, the run goes on"
+                text = Text.from_ansi("\n".join([*shown, note]), no_wrap=True, overflow="ellipsis")
+                screen.update(text, refresh=True)
+                time.sleep(REDRAW)
+    except KeyboardInterrupt:
+        pass
+    click.echo("\n".join(shown))
 
 
 def row(archive: Archive, state: RunState) -> dict[str, Any]:
-    """One run as plain JSON."""
+    """One run as plain JSON; metrics in their own direction and unit."""
     ledger, lineage = state.ledger, state.lineage
     tasks = {}
     for task in lineage.opened.tasks if lineage.opened else ():
@@ -75,7 +101,7 @@ def row(archive: Archive, state: RunState) -> dict[str, Any]:
         }  # fmt: skip
     return {
         "run": state.run,
-        "live": held(archive.home / "locks" / f"{state.run}.lock"),
+        "live": live(archive, state.run),
         "state": ledger.state,
         "closed": ledger.closed,
         "candidates": ledger.evaluations,
@@ -97,29 +123,47 @@ def row(archive: Archive, state: RunState) -> dict[str, Any]:
 
 def lines(one: dict[str, Any]) -> list[str]:
     """The same for a person."""
+    wide = max(11, *(len(task) for task in one["tasks"])) if one["tasks"] else 11
+
+    def item(label: str, text: str) -> str:
+        return f"  {label:{wide}} {text}"
+
     how = "running" if one["live"] else "not running"
     if one["state"] != "running":
         how += f", {one['state']}"
-    if one["closed"]:
-        how += f", closed: {one['closed']}"
-    out = [f"run {one['run']}  ({how})"]
-    limits = ", ".join(f"{what} {value:g}" for what, value in one["limits"].items()) or "none"
-    out.append(
-        f"  candidates  {one['candidates']} judged, {one['scored']} scored; {one['seconds']:.0f} s of wall time; limits: {limits}"
-    )
+    if one["closed"] and not one["live"]:
+        how += f", closed: {one['closed']} used up"
+    out = [style(f"run {one['run']}", bold=True) + f" ({how})"]
+    out.append(item("candidates", f"{one['candidates']} judged, {one['scored']} scored{_limits(one)}"))
     for task, facts in one["tasks"].items():
-        out.append(
-            f"  {task:10}  {facts['best']}  ({facts['champions']} promotions, {facts['stalled']} since the last)"
-        )
+        since = f"{facts['stalled']} candidates since" if facts["champions"] else "the seed reigns"
+        promoted = f"{facts['champions']} promotion{'s' if facts['champions'] != 1 else ''}"
+        out.append(item(task, f"{style(facts['best'], fg='green')} ({promoted}, {since})"))
         if facts["control"] is not None:
-            out.append(f"  {'control':10}  {facts['control']:.6g} by random search")
+            out.append(item("control", f"{facts['control']:.6g} by random search"))
+        if len(facts["islands"]) > 1:
+            islands = (f"{name} {island['evaluated']}" for name, island in facts["islands"].items())
+            out.append(item("islands", ", ".join(islands) + " evaluated"))
     if one["failures"]:
-        out.append("  invalid     " + ", ".join(f"{kind} {count}" for kind, count in sorted(one["failures"].items())))
+        out.append(item("invalid", counts(one["failures"])))
     if one["refused"]:
-        out.append("  refused     " + ", ".join(f"{kind} {count}" for kind, count in sorted(one["refused"].items())))
+        out.append(item("refused", counts(one["refused"])))
+    if one["live"]:
+        under = one["under_way"]
+        out.append(item("under way", f"{under['briefs']} briefs, {under['candidates']} candidates"))
     if one["money"] or one["tokens"] or one["unknown_prices"]:
         unknown = f" and {one['unknown_prices']} answers of unknown price" if one["unknown_prices"] else ""
-        out.append(f"  models      {one['money']:.4f} dollars{unknown}, {one['tokens']} tokens")
+        out.append(item("models", f"{one['money']:.4f} dollars{unknown}, {one['tokens']} tokens"))
     if one["own_errors"]:
-        out.append(f"  our errors  {one['own_errors']}")
+        out.append(item("our errors", str(one["own_errors"])))
     return out
+
+
+def _limits(one: dict[str, Any]) -> str:
+    """What was used of each limit, wall time always."""
+    limits = one["limits"]
+    parts = [clock(one["seconds"]) + (f" of {clock(limits['seconds'])}" if "seconds" in limits else "")]
+    used = {"evaluations": one["candidates"], "money": one["money"], "tokens": one["tokens"], "gpu_seconds": one["gpu_seconds"]}
+    names = {"evaluations": "candidates", "money": "dollars", "tokens": "tokens", "gpu_seconds": "GPU seconds"}
+    parts += [f"{used[what]:g} of {limits[what]:g} {names[what]}" for what in used if what in limits]
+    return "; " + ", ".join(parts) + ("" if limits else ", no limit")

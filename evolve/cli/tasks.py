@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from evolve.cli.common import json_option, print_json
@@ -25,24 +27,26 @@ def command(as_json: bool) -> None:
                 "metric": metric.name,
                 "goal": metric.goal,
                 "unit": metric.unit,
-                "about": _about(folder / "README.md"),
+                "gpus": task.evaluate.gpus,
+                "editable": list(task.editable),
+                "folder": str(folder),
+                "about": about(folder / "README.md"),
             }
         )
     if as_json:
         print_json(rows)
         return
+    wide = max(len(str(row["name"])) for row in rows)
     for row in rows:
-        click.echo(f"{row['name']:24} {row['goal']} {row['metric']:<20} {row['about']}")
+        gpus = f"  [{row['gpus']} GPU{'s' if row['gpus'] != 1 else ''}]" if row["gpus"] else ""
+        click.echo(f"{row['name']:{wide}}  {row['goal']} {row['metric']:<14} {row['about']}{gpus}")
 
 
-def _about(readme: object) -> str:
-    """First sentence of a task's README."""
-    from pathlib import Path
-
-    path = Path(str(readme))
-    if not path.is_file():
+def about(readme: Path) -> str:
+    """First sentence of a task's README; empty where there is none."""
+    if not readme.is_file():
         return ""
-    for block in path.read_text(encoding="utf-8").split("\n\n"):
+    for block in readme.read_text(encoding="utf-8").split("\n\n"):
         if block.strip() and not block.startswith("#"):
             return " ".join(block.split()).split(". ")[0].rstrip(".")
     return ""

@@ -68,7 +68,7 @@ def test_bundled_task_in_any_folder_and_its_printed_command(tmp_path: Path) -> N
     done = cli("run", "circle_packing", "--evals", "30", "--seed", "1", "--workers", "2", cwd=tmp_path)
     assert (tmp_path / "evolve-circle_packing" / "archive.git").is_dir()
     plot = re.search(r"^plot\s+(\S+)$", done.stdout, re.MULTILINE)
-    assert plot and Path(plot[1]).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert plot and (tmp_path / plot[1]).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert "random search reached" in done.stdout
     take = re.search(r"^take it\s+(.+)$", done.stdout, re.MULTILINE)
     assert take, done.stdout
