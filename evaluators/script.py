@@ -27,7 +27,7 @@ from evolve.evaluators.channel import Refused, unpack
 from evolve.evaluators.evaluator import Job, Site, Stage
 from evolve.evaluators.referee.secret import Secrets
 from evolve.evaluators.sandbox import Outcome
-from evolve.tasks.errors import InfrastructureError, TaskError
+from evolve.tasks.errors import EvolveError, InfrastructureError, TaskError
 from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Failure, FailureKind, Sample, bounded
 from evolve.tasks.verdict import CONFIRM
 
@@ -193,7 +193,7 @@ class ScriptEvaluator:
         except _Failed as error:
             artifacts.extend(error.artifacts)
             return error.failure
-        except (InfrastructureError, KeyboardInterrupt, MemoryError):
+        except (EvolveError, MemoryError):
             raise
         except Exception as error:
             tail = traceback.format_exc().strip().splitlines()[-3:]

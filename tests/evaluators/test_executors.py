@@ -10,6 +10,7 @@ from evolve.evaluators.evaluator import Executor, Job, Site
 from evolve.evaluators.executors import InProcessExecutor, LocalExecutor
 from evolve.evaluators.executors.local import without_keys
 from evolve.evaluators.testing import ExecutorContract
+from evolve.tasks.errors import BaselineError
 from evolve.tasks.evidence import Evidence, Sample
 from tests.evaluators.conftest import MakeTree, job
 from tests.evaluators.test_evaluators import SCRIPT
@@ -83,3 +84,39 @@ class TestInProcess(ExecutorContract):
 
 def test_keys_stay_out_of_a_slots_environment() -> None:
     assert without_keys({"OPENAI_API_KEY": "x", "hf_token": "x", "PATH": "/bin", "DB_PASSWORD": "x"}) == {"PATH": "/bin"}
+
+
+@pytest.mark.jail
+def test_an_error_of_the_task_keeps_its_class_across_the_slot(site: Callable[..., Site], tree: MakeTree) -> None:
+    import asyncio
+
+    name = tree(**{"program.py": "def value(): return 1"})
+    toml = SCRIPT + '[environment]\nsetup = "exit 9"\n'
+    executor = LocalExecutor({"t": site(toml, name, GRADE)}, 1)
+
+    async def one() -> None:
+        try:
+            await (await executor.start(job(name))).result()
+        finally:
+            await executor.close()
+
+    with pytest.raises(BaselineError, match="exit code 9"):
+        asyncio.run(one())
+
+
+@pytest.mark.jail
+def test_progress_lines_arrive(site: Callable[..., Site], tree: MakeTree) -> None:
+    import asyncio
+
+    from tests.evaluators.test_evaluators import COMMAND
+
+    name = tree(**{"program.py": "print('loss: 1')"})
+    executor = LocalExecutor({"t": site(COMMAND, name)}, 1)
+    lines: list[str] = []
+
+    async def one() -> None:
+        await (await executor.start(job(name, blocks=2), lines.append)).result()
+        await executor.close()
+
+    asyncio.run(one())
+    assert lines == ["block 0", "block 1"]
