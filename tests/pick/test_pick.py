@@ -150,7 +150,8 @@ def test_minimal_leaves_only_hunks_that_pay(place: Scene) -> None:
     place.promote(champion, 5.0)
     picked = pick(place, champion, mode="minimal")
     text = place.git("show", f"{picked.commit}:program.py")
-    assert text + "\n" == PROGRAM.replace("SPEED = 1", "SPEED = 3").replace("LEFT = 0", "LEFT = 1").replace("RIGHT = 0", "RIGHT = 1")
+    paying = PROGRAM.replace("SPEED = 1", "SPEED = 3").replace("LEFT = 0", "LEFT = 1").replace("RIGHT = 0", "RIGHT = 1")
+    assert text + "\n" == paying
     assert picked.reduction is not None and picked.reduction.complete
     worth = [pair.gain if pair else None for _, pair in picked.reduction.kept]
     assert worth == [-2.0, -3.0, -3.0]
