@@ -39,7 +39,7 @@ class Rule:
 
 
 RULE = Rule({0.4: 0.30, 0.6: 0.20, 0.8: 0.12})
-"""The default; fixed by benchmarks/training/early_stopping.py on curves that are not those it is tested on."""
+"""A first guess, off by default; benchmarks/training/early_stopping.py is to fix it on other curves than it is tested on."""
 
 
 def smoothed(curve: Curve, share: float, window: float) -> float | None:

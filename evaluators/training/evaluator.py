@@ -2,7 +2,7 @@
 
 `[evaluate.settings]`: task = "nanochat" or "speedrun"; track; data (folder of shards or packed rows); entry (file with
 build_model and train); target (speedrun's `mini`); waive (a declared systems change needs no significance);
-early_stopping (default true).
+early_stopping (default false: its error rate is not proven yet, docs/training.md).
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class TrainingEvaluator:
 
     def _stop(self, job: Job) -> supervisor.Stop | None:
         """Early stopping against the parent's curve, or the best finished one where the job does not name a parent."""
-        if not self.settings.get("early_stopping", True) or self.site.base in job.trees or self.track.metric == "loss":
+        if not self.settings.get("early_stopping", False) or self.site.base in job.trees or self.track.metric == "loss":
             return None
         parent = curves.recall(self._scratch / "curves.json", getattr(job, "parent", ""))
         return curves.stopper(parent) if parent else None
