@@ -37,7 +37,7 @@ def refusal(source):
     """Why a source is outside the rules, or an empty string: one function of sums, differences, products and quotients
     (no call, branch, loop or directive), at most MOST_OPERATIONS of them."""
     text = _COMMENT.sub(" ", source)
-    at, operations, before = 0, 0, ""
+    at, operations, before, defined = 0, 0, "", False
     while text[at:].strip():
         match = _TOKEN.match(text, at)
         if match is None:
@@ -47,8 +47,10 @@ def refusal(source):
         token = match[match.lastgroup]
         if match.lastgroup == "name" and _KEYWORD.fullmatch(token) and token not in _ALLOWED:
             return f"{token!r} is not allowed: no branch, loop, other type or extension"
-        if token == "(" and before not in ("", "approx") and re.match(r"[A-Za-z_]", before) and before != "return":
-            return f"{before!r} is called: approx() may call nothing"
+        if token == "(" and before[:1].isalpha() and before != "return":
+            if defined or before != "approx":
+                return f"{before!r} is called, or a second function: there is one, approx(), and it calls nothing"
+            defined = True
         if token in "+-*/" and not (token in "+-" and before in ("", "(", "{", "[", ",", "=", "return", *"+-*/")):
             operations += 1
         at, before = match.end(), token

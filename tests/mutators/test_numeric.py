@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -52,7 +53,7 @@ def test_what_counts_as_a_number() -> None:
 def test_any_text_is_read_without_error_and_in_order(text: str, suffix: str) -> None:
     content = text.encode()
     numbers = numeric.scan("f" + suffix, content)
-    assert all(a.end <= b.start for a, b in zip(numbers, numbers[1:], strict=False))
+    assert all(a.end <= b.start for a, b in itertools.pairwise(numbers))
     for number in numbers:
         literal = content[number.start : number.end]
         assert float(int(literal, 16) if number.kind == "hex" else float(literal)) == number.value
