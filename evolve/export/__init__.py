@@ -1,0 +1,1 @@
+"""Taking a run elsewhere: reports (`report`), whole archives (`bundle`), experiment trackers (`trackers`)."""
