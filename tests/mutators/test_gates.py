@@ -108,3 +108,12 @@ def test_a_known_program_twice_is_left_to_the_search(tmp_path: Path) -> None:
     known = sr("    for size in sizes:\n", "    for size in sorted(sizes):\n", "program.py")
     made = asyncio.run(ModelMutator({"m": Scripted(lambda _: known)}).propose(brief(), desk()))
     assert made.files and not made.stillborn and P
+
+
+def test_the_benchmark_of_false_refusals_runs() -> None:
+    import runpy
+
+    found = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "gates" / "false_rejects.py"))
+    row = found["measure"]("circle_packing", 6)
+    assert row["scored"] + row["invalid"] == 5 and row["false"] == 0
+    assert found["pool"]([row, {"false": 1, "scored": 100}])["upper95_false"] > 0.01
