@@ -124,7 +124,7 @@ class Bench:
 
 def _claim(own: Path) -> int:
     """A slot's folder, locked while it lives; folders of slots that died are removed."""
-    own.mkdir(parents=True, exist_ok=True)
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
     mine = os.open(own / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(mine, fcntl.LOCK_EX)
     for other in own.parent.glob("slot-*"):

@@ -22,6 +22,9 @@ from evolve.tasks.verdict import CONFIRM
 
 VERSION = "command/1"
 
+LONGEST_LINE = 10_000
+"""Characters of a line that a pattern is tried on: the candidate chose the text, and patterns may backtrack."""
+
 FILE_CAP = 1 << 20
 """Bytes of a metrics file."""
 
@@ -117,7 +120,7 @@ class CommandEvaluator:
         expression = re.compile(pattern)
         last = None
         for line in text.splitlines():
-            if found := expression.search(line):
+            if found := expression.search(line[:LONGEST_LINE]):
                 last = found[1]
         if last is None:
             return Failure(FailureKind.METRIC, f"no line of stdout matches {pattern!r} (metric {name!r})")

@@ -91,22 +91,23 @@ class Workshop:
         return bytes(found.data)
 
     def _write(self, entries: Entries, place: Path) -> None:
-        """Regular files first, then symlinks, so that nothing is ever written through one."""
+        """Regular files first, then symlinks, so that nothing is ever written through one. All may be written to by
+        everyone: a large tree becomes the lower layer of an overlay, where these modes decide what a candidate may change
+        in its own layer. The folder above is ours alone."""
         root, made = str(place), {str(place)}
+        os.chmod(place, 0o777)
         links = []
         for path, (mode, oid) in entries.items():
             target = f"{root}/{path}"
             folder = os.path.dirname(target)
             if folder not in made:
-                os.makedirs(folder, exist_ok=True)
-                made.add(folder)
+                _make_folders(folder, made)
             if mode == LINK:
                 links.append((target, oid))
                 continue
             with open(target, "xb") as file:
                 file.write(self._blob(oid))
-            if mode == EXECUTABLE:
-                os.chmod(target, 0o755)
+            os.chmod(target, 0o777 if mode == EXECUTABLE else 0o666)
         for target, oid in links:
             os.symlink(os.fsdecode(self._blob(oid)), target)
         for target, _ in links:  # looked at when all are there, since one may lead through another
@@ -116,6 +117,16 @@ class Workshop:
 
     def close(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _make_folders(folder: str, made: set[str]) -> None:
+    """A folder and those above it down from one in `made`."""
+    above = os.path.dirname(folder)
+    if above not in made:
+        _make_folders(above, made)
+    os.mkdir(folder)
+    os.chmod(folder, 0o777)
+    made.add(folder)
 
 
 def _walk(tree: pygit2.Tree, at: str) -> Iterator[tuple[str, tuple[int, str]]]:

@@ -25,7 +25,8 @@ class Command:
     """What to run inside.
 
     argv:    the program and its arguments, or, where `call` is set, unused.
-    tree:    folder with the candidate's files, copied in (the candidate may write to its copy only).
+    tree:    folder with the candidate's files (the candidate may write to its own copy or layer only). In one that is too
+             large to be copied, it can change what everyone may write to, as `materialise.Workshop` makes it.
     cwd:     relative to the tree.
     stdin:   bytes given on standard input.
     env:     the whole environment beside PATH, HOME, TMPDIR, LANG.

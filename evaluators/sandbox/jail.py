@@ -168,9 +168,16 @@ def _bring_tree(request: Request, rw: str, place: str) -> None:
         copy(tree, f"{rw}/work", request["uid"] if request["rung"] == "native" else -1)
         system.mount(f"{rw}/work", place, "", system.MS_BIND)
         return
-    layers = ":".join(path.replace("\\", "\\\\").replace(":", "\\:") for path in (tree, lower) if path)
-    options = f"lowerdir={layers},upperdir={rw}/upper,workdir={rw}/layer".replace(",", ",")
+    layers = ":".join(_escaped(path) for path in (tree, lower) if path)
+    options = f"lowerdir={layers},upperdir={_escaped(rw)}/upper,workdir={_escaped(rw)}/layer"
     system.mount("overlay", place, "overlay", 0, options + (",userxattr" if request["rung"] == "userns" else ""))
+
+
+def _escaped(path: str) -> str:
+    """A path within overlayfs's options, where comma and colon separate."""
+    for sign in ("\\", ",", ":"):
+        path = path.replace(sign, "\\" + sign)
+    return path
 
 
 def copy(source: str, target: str, uid: int = -1) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -168,8 +170,6 @@ class TestScript(EvaluatorContract):
         assert scores == {s.block: s.metrics["score"] for s in evidence.of(two)} and len(set(scores.values())) == 3
 
     def test_a_secret_can_be_revealed_and_checked(self, evaluator: ScriptEvaluator, good: Job) -> None:
-        from pathlib import Path
-
         evidence = evaluator.measure(good, lambda _: None)
         folder = Path(evaluator.site.scratch) / "secrets"
         secret = Secrets(folder).reveal(evidence.secret)
@@ -215,8 +215,27 @@ class TestScript(EvaluatorContract):
         assert evaluator.digest() != before
 
 
+class TestLargeTree:
+    def test_a_tree_too_large_to_copy_is_the_candidates_own_all_the_same(self, site: Callable[..., Site], tree: MakeTree) -> None:
+        program = (
+            "import os\nopen('many/f7', 'a').write('changed')\nopen('many/new', 'w').write('x')\nos.remove('many/f8')\n"
+            "os.mkdir('many/deep/er')\nprint('loss:', len(os.listdir('many')) + len(open('many/f7').read()))\n"
+        )
+        base = tree(**{"program.py": program, "many/deep/x": "", **{f"many/f{i}": "x" for i in range(300)}})
+        made = CommandEvaluator(site(COMMAND, base))
+        first, second = (made.measure(job(base), lambda _: None) for _ in range(2))
+        folder = made.bench.workshop.folder(base)
+        assert first.of(base)[0].metrics == second.of(base)[0].metrics == {"loss": 301 + 8}, first.failures
+        assert (folder / "many/f7").read_text() == "x" and (folder / "many/f8").exists()
+        assert folder.parents[1].stat().st_mode & 0o777 == 0o700
+        made.close()
+
+
 class TestSetup:
-    def test_setup_lies_under_every_tree_and_runs_once(self, site: Callable[..., Site], tree: MakeTree) -> None:
+    @pytest.mark.parametrize("folder", ["scratch", "with, comma: and colon"])
+    def test_setup_lies_under_every_tree_and_runs_once(
+        self, site: Callable[..., Site], tree: MakeTree, folder: str, tmp_path: Path
+    ) -> None:
         setup = "mkdir built; echo 7 > built/value; date +%N >> built/count; pwd > built/where"
         toml = COMMAND + f'[environment]\nsetup = "{setup}"\n'
         program = (
@@ -225,15 +244,13 @@ class TestSetup:
         )
         base = tree(**{"program.py": program})
         for _ in range(2):
-            made = CommandEvaluator(site(toml, base))
+            made = CommandEvaluator(replace(site(toml, base), scratch=str(tmp_path / folder)))
             for text in (program, program + "\n"):
                 name = tree(**{"program.py": text})
                 evidence = made.measure(job(name), lambda _: None)
                 assert evidence.of(name)[0].metrics["loss"] == 7.0, evidence.failures
                 assert "True" in evidence.artifacts[0].data
             made.close()
-        from pathlib import Path
-
         built = next(Path(made.site.scratch).glob("setup-*/tree/built"))
         assert len((built / "count").read_text().split()) == 1 and (built / "value").read_text().strip() == "7"
 
@@ -245,8 +262,6 @@ class TestSetup:
         made.close()
 
     def test_data_is_mounted_read_only_at_home_too(self, site: Callable[..., Site], tree: MakeTree) -> None:
-        from pathlib import Path
-
         data = Path.home() / ".cache" / "corpus"
         data.mkdir(parents=True)
         (data / "words").write_text("12")
