@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +12,10 @@ from pathlib import Path
 import pytest
 
 from evolve.cli import COMMANDS
+from evolve.cli.run import command as run_command
+from evolve.settings import USER_KEYS
+from evolve.tasks import task as task_schema
+from tests.search.scene import cli, make_repository
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -17,7 +23,8 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 def commands_of(text: str) -> list[str]:
     """`evolve VERB` as it stands in code, wherever it stands."""
-    return re.findall(r"(?:^|[`$\s/(\"'])evolve ([a-z]+)\b(?! [=:])", "\n".join(re.findall(r"`[^`\n]+`|```.*?```", text, re.DOTALL)))
+    code = "\n".join(re.findall(r"`[^`\n]+`|```.*?```", text, re.DOTALL))
+    return re.findall(r"(?:^|[`$\s/(\"'])evolve ([a-z]+)\b(?! [=:])", code)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -54,15 +61,57 @@ def test_python_of_the_docs_runs(tmp_path: Path) -> None:
     assert "steps from the seed" in done.stdout and "BaselineError" in done.stdout
 
 
+def test_the_task_of_the_docs_is_judged(tmp_path: Path) -> None:
+    """docs/tasks.md: its evolve.toml and evaluate.py, with a program to judge."""
+    page = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
+    toml, grader = (re.findall(rf"```{kind}\n(.+?)```", page, re.DOTALL)[0] for kind in ("toml", "python"))
+    program = """def choose(sizes, values, room):
+    chosen = []
+    for index in range(len(sizes)):
+        if sizes[index] <= room:
+            chosen.append(index)
+            room -= sizes[index]
+    return chosen
+"""
+    place = make_repository(tmp_path / "knapsack", toml=toml)
+    for name, text in (("knapsack.py", program), ("evaluate.py", grader)):
+        (place / name).write_text(text)
+    for words in (["add", "."], ["commit", "-qm", "A task"]):
+        subprocess.run(["git", *words], cwd=place, check=True)
+    report = json.loads(cli("check", "--json", cwd=place).stdout)[0]
+    assert report["metric"] == "value" and report["seed"] > 0
+    assert {f["name"]: f["level"] for f in report["findings"]}["broken"] == "ok"
+
+
+def test_every_key_of_a_task_is_documented() -> None:
+    page = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
+    for section, keys in task_schema._SCHEMA.items():
+        for key in keys:
+            named = re.search(rf"`[^`\n]*\b{key}\b[^`\n]*`", page)
+            assert named, f"docs/tasks.md does not name {section}.{key}"
+
+
+def test_every_setting_is_documented() -> None:
+    page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    variables = {parameter.envvar for parameter in run_command.params if getattr(parameter, "envvar", None)}
+    assert variables == set(re.findall(r"`(EVOLVE_[A-Z_]+)`", page.partition("\n## evolve")[0]))
+    flags = {flag.lstrip("-") for parameter in run_command.params for flag in parameter.opts}
+    assert set(USER_KEYS) <= flags
+
+
 def test_no_page_names_a_place_of_one_machine() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        assert not re.search(r"/(?:root|home/\w+|tmp/pytest)\b", text), page.name
+        assert not re.search(r"(?:^|[\s`'\"(=])/(?:root|home/\w+|work|tmp/pytest)\b", text, re.MULTILINE), page.name
+
+
+def test_the_index_links_every_page() -> None:
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"({page.name})" in index, f"docs/index.md does not link {page.name}"
 
 
 def test_the_command_line_page_is_current() -> None:
-    import importlib.util
-
     spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs/make_cli.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
