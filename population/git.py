@@ -160,8 +160,8 @@ class Store:
 
     def _put(self, kind: int, data: bytes) -> str:
         oid = objects.object_id(kind, data)
-        if oid not in self._held:
-            with self.lock:
+        with self.lock:
+            if oid not in self._held:
                 self._held[oid] = (kind, data)
                 self._new.append(oid)
         return oid
