@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from evolve.tasks.task import Task as Task
     from evolve.tasks.verdict import Verdict as Verdict
 
-__all__ = [*_EXPORTS, "__version__"]  # noqa: PLE0604, PLE0605 - strings, from the table above
+__all__ = [*_EXPORTS, "__version__"]  # noqa: PLE0604 - strings, from the table above
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -135,7 +136,7 @@ def run(place: Path, args: argparse.Namespace) -> dict[str, object]:
     seconds, spent = time.monotonic() - began, cpu() - cpu_began
     windows = [
         {"to": b[0], "per_second": (b[0] - a[0]) / (b[1] - a[1]), "cpu_ms": (b[2] - a[2]) / (b[0] - a[0]) * 1e3}
-        for a, b in zip(marks, marks[1:], strict=False)
+        for a, b in itertools.pairwise(marks)
     ]
     return {
         "candidates": result.evaluations,

@@ -12,7 +12,6 @@ from evolve.population import events as ev
 from evolve.population.folds.ledger import LIMITS
 from evolve.tasks.task import duration
 
-
 NO_LIMIT = -1.0
 """As an event says it."""
 

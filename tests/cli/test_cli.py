@@ -61,7 +61,7 @@ def test_the_whole_way_from_run_to_cherry_pick(toy: Path) -> None:
     assert git(clone, "rev-parse", "HEAD^{tree}").strip() == champion_tree
     rows = json_lines(cli("log", "--json", cwd=toy).stdout)
     assert len(rows) == 25 and all(len(str(r["commit"])) == 40 for r in rows)
-    assert [r["number"] for r in rows][0] == 0
+    assert rows[0]["number"] == 0
 
 
 def test_bundled_task_in_any_folder_and_its_printed_command(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_reading_commands(toy: Path) -> None:
     assert best["champion"] and best["path"][0]["number"] == 0
     assert "X" in cli("diff", cwd=toy).stdout or "Y" in cli("diff", cwd=toy).stdout
     shown = cli("show", best["commit"][:10], cwd=toy).stdout
-    assert best["commit"] in shown and "in git" in shown and "jailed" in shown or "separate-uid" in shown
+    assert best["commit"] in shown and "in git" in shown and ("jailed" in shown or "separate-uid" in shown)
     line = next(line for line in shown.splitlines() if line.startswith("in git"))
     out = subprocess.run(shlex.split(line.removeprefix("in git")), cwd=toy, capture_output=True, text=True, check=True)
     assert "Evolve-Run: toy" in out.stdout

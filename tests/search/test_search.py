@@ -235,7 +235,7 @@ def test_a_burst_of_our_failures_stops_the_run_with_its_reason(tmp_path: Path) -
 def test_dirty_editable_file_is_an_error_and_other_changes_a_warning(tmp_path: Path) -> None:
     place = make_repository(tmp_path / "r")
     (place / "program.py").write_text("X = 5.0\n")
-    with pytest.raises(RepositoryError, match="program.py is editable and has uncommitted changes"):
+    with pytest.raises(RepositoryError, match=r"program\.py is editable and has uncommitted changes"):
         open_toy(place)
     subprocess.run(["git", "checkout", "--quiet", "program.py"], cwd=place, check=True)
     (place / "other.txt").write_text("changed\n")
