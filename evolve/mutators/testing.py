@@ -155,7 +155,7 @@ class MutatorContract:
                      inspirations=(Inspiration(two, "best of another island"),))  # fmt: skip
 
     def answers(self, bench: tuple[Bench, str, str]) -> list[tuple[Brief, Proposal]]:
-        desk, one, two = bench
+        desk = bench[0]
         briefs = [self.brief(op, one, two, seed) for op in self.mutator().operators for seed in self.seeds]
         return [(brief, answer(self.mutator(), brief, desk)) for brief in briefs]
 
@@ -188,7 +188,7 @@ class MutatorContract:
             assert answer(self.mutator(), brief, bench[0]) == proposal
 
     def test_leaves_the_lineage_and_global_random_state_alone(self, bench: tuple[Bench, str, str]) -> None:
-        desk, one, two = bench
+        desk = bench[0]
         before = {commit: dict(desk.files(commit)) for commit in desk.candidates}
         random.seed(5)
         state = random.getstate()

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """What a model is told, and that nothing an answer holds can do more than be refused."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """A loopback server that speaks the real wire formats and misbehaves on request.
 
 Anthropic Messages (plain, streamed, batches, count_tokens), OpenAI chat completions and Responses (streamed), Gemini

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """The broker: an agent's token opens it, the key never leaves it, and its limits hold."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """The real agents, from their package indexes, each driving a loopback model to an accepted edit through the broker.
 
 Run where they are installed: `npm install @anthropic-ai/claude-code @openai/codex opencode-ai @google/gemini-cli`,

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """The model mutator: whole prompts as golden text, edits accepted, repaired and given up."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """A model in a real run: what it answers becomes candidates and costs, an outage holds nobody else up, and what was
 answered before a kill is not asked again."""
 
