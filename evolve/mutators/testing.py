@@ -155,7 +155,7 @@ class MutatorContract:
                      inspirations=(Inspiration(two, "best of another island"),))  # fmt: skip
 
     def answers(self, bench: tuple[Bench, str, str]) -> list[tuple[Brief, Proposal]]:
-        desk = bench[0]
+        desk, one, two = bench
         briefs = [self.brief(op, one, two, seed) for op in self.mutator().operators for seed in self.seeds]
         return [(brief, answer(self.mutator(), brief, desk)) for brief in briefs]
 
