@@ -39,14 +39,17 @@ STATIC = Path(__file__).parent / "static"
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent, so that tunnels stay open and dead clients are noticed."""
 
+PATIENCE = 0.5
+"""Seconds an idle stream takes at most to notice that the server ends."""
+
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
 
 
 class Site:
     """Handlers over the runs of one archive."""
 
-    def __init__(self, runs: Runs, *, allow_actions: bool = False) -> None:
-        self.runs, self.allow_actions = runs, allow_actions
+    def __init__(self, runs: Runs, *, allow_actions: bool = False, ending: Callable[[], bool] = lambda: False) -> None:
+        self.runs, self.allow_actions, self.ending = runs, allow_actions, ending
         self._lineage: dict[str, tuple[int, bytes]] = {}
 
     # ---- plumbing ------------------------------------------------------------------------------------------------
@@ -263,7 +266,8 @@ class Site:
         except EvolveError as error:
             return refusal(error)
         seen = _position(request.headers.get("last-event-id", "") or request.query_params.get("after", ""))
-        return StreamingResponse(_stream(live, seen), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        stream = _stream(live, seen, self.ending)
+        return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
 _PAGES = (
@@ -272,7 +276,7 @@ _PAGES = (
 )  # fmt: skip
 
 
-async def _stream(live: Live, seen: dict[str, int] | None) -> AsyncIterator[bytes]:
+async def _stream(live: Live, seen: dict[str, int] | None, ending: Callable[[], bool]) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[Batch] = asyncio.Queue()
 
@@ -284,12 +288,17 @@ async def _stream(live: Live, seen: dict[str, int] | None) -> AsyncIterator[byte
         yield b"retry: 1000\n\n"
         if seen is not None and (missed := await run_in_threadpool(live.since, seen)) is not None:
             yield _message(missed)
-        while True:
+        silent = 0.0
+        while not ending():
             try:
-                batch = await asyncio.wait_for(queue.get(), HEARTBEAT)
+                batch = await asyncio.wait_for(queue.get(), PATIENCE)
             except TimeoutError:
-                yield b": still here\n\n"
+                silent += PATIENCE
+                if silent >= HEARTBEAT:
+                    silent = 0.0
+                    yield b": still here\n\n"
                 continue
+            silent = 0.0
             yield _message(batch)
     finally:
         forget()
@@ -330,13 +339,16 @@ def _packed(request: Request, body: bytes, *, ready: bool = False) -> Response:
     return Response(body, media_type="application/json", headers=headers)
 
 
-def make(runs: Runs, token: str, port: int, *, allow_actions: bool = False, hosts: Iterable[str] = ()) -> Guard:
-    """The whole application behind its guard; closes `runs` when the server ends."""
+def make(
+    runs: Runs, token: str, port: int, *, allow_actions: bool = False, hosts: Iterable[str] = (),
+    ending: Callable[[], bool] = lambda: False,
+) -> Guard:  # fmt: skip
+    """The whole application behind its guard; closes `runs` when the server ends. `ending`: whether it is about to."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await run_in_threadpool(runs.close)
 
-    site = Site(runs, allow_actions=allow_actions)
+    site = Site(runs, allow_actions=allow_actions, ending=ending)
     return Guard(Starlette(routes=site.routes(), lifespan=lifespan), token, port, hosts)

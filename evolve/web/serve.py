@@ -47,10 +47,13 @@ class Server:
         self.token = token or secrets.token_urlsafe(24)
         self.socket = _bind(host, port)
         self.port = int(self.socket.getsockname()[1])
-        app = make(Runs(archive), self.token, self.port, allow_actions=allow_actions, hosts=(host, *hosts))
+        app = make(
+            Runs(archive), self.token, self.port, allow_actions=allow_actions, hosts=(host, *hosts),
+            ending=lambda: self.server.should_exit,
+        )  # fmt: skip
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, ws="none", lifespan="on", server_header=False,
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=2,
         )  # fmt: skip
         self.server: uvicorn.Server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None

@@ -54,7 +54,7 @@ function content(where: Page) {
 function Header({ where, run }: { where: Page; run: string }) {
   return (
     <header class="top">
-      <a class="brand" href="/" aria-label="All runs"><Mark /><span>evolve</span></a>
+      <a class="brand" href="/" aria-label="evolve: all runs"><Mark /><span>evolve</span></a>
       {run && <a class="run-name" href={href(run)}>{run}</a>}
       {run && (
         <nav aria-label="Views of the run">

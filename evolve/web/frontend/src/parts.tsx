@@ -5,8 +5,8 @@ import { interval, num, worth } from "./format";
 import { announcement, fetchJson, href, Refused } from "./state";
 import type { Line, Metric } from "./types";
 
-/** Data of a page: fetched again when `again` changes, the old kept on screen meanwhile. */
-export function useJson<T>(path: string | null, again: unknown = 0): { data: T | null; error: string; reload: () => void } {
+/** Data of a page: fetched again when `again` changes, the old kept on screen meanwhile; `keep`: another page's too. */
+export function useJson<T>(path: string | null, again: unknown = 0, keep = false): { data: T | null; error: string; reload: () => void } {
   const [state, set] = useState<{ path: string | null; data: T | null; error: string }>({ path: null, data: null, error: "" });
   const [turn, next] = useState(0);
   useEffect(() => {
@@ -14,11 +14,11 @@ export function useJson<T>(path: string | null, again: unknown = 0): { data: T |
     let live = true;
     fetchJson<T>(path).then(
       (data) => live && set({ path, data, error: "" }),
-      (error: Error) => live && set((old) => ({ path, data: old.path === path ? old.data : null, error: error.message })),
+      (error: Error) => live && set((old) => ({ path, data: old.path === path || keep ? old.data : null, error: error.message })),
     );
     return () => void (live = false);
   }, [path, again, turn]);
-  const current = state.path === path || (state.data !== null && sameBase(state.path, path));
+  const current = keep || state.path === path || (state.data !== null && sameBase(state.path, path));
   return { data: current ? state.data : null, error: state.path === path ? state.error : "", reload: () => next(turn + 1) };
 }
 

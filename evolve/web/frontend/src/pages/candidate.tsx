@@ -12,7 +12,7 @@ const AGAINST = ["parent", "base", "best"];
 export function Candidate({ run, candidate }: { run: string; candidate: string }) {
   const touched = batch.value?.rows.some((row) => String(row[1]) === candidate) ? batch.value.version : 0;
   const version = useThrottled(touched, 300);
-  const { data, error, reload } = useJson<CandidatePage>(`${href(run, "c", candidate)}.json`, version);
+  const { data, error, reload } = useJson<CandidatePage>(`${href(run, "c", candidate)}.json`, version, true);
   const against = query.value.get("against") ?? "parent";
   const missing = data !== null && !data.indexed;
   useEffect(() => {
@@ -104,7 +104,7 @@ function Take({ data, run }: { data: CandidatePage; run: string }) {
   const send = (action: string, text = "") => act(run, { action, candidate: String(data.number), text }).then(() => say("On record."), (error) => say(failed(error)));
   return (
     <Card title="Take it">
-      <ul class="plain take">{data.take.map((line) => <li key={line.command}><span class="dim">{line.label}</span><div class="row"><code class="command">{line.command}</code><Copy text={line.command} /></div></li>)}</ul>
+      <ul class="plain take">{data.take.map((line) => <li key={line.command}><span class="dim">{line.label}</span><div class="row"><code class="command" tabIndex={0}>{line.command}</code><Copy text={line.command} /></div></li>)}</ul>
       {data.actions && <div class="row">
         <button type="button" onClick={() => send(data.pinned ? "unpin" : "pin")}>{data.pinned ? "Unpin" : "Pin"}</button>
         {data.standing === "suspended" ? <button type="button" onClick={() => send("release")}>Release</button> : <button type="button" class="danger" onClick={() => send("suspect")}>Mark suspicious</button>}
@@ -119,7 +119,7 @@ function DiffCard({ run, data, against }: { run: string; data: CandidatePage; ag
   const context = query.value.get("context") ?? "3";
   const [other, setOther] = useState("");
   const path = `${href(run, "diff.json")}?to=${data.number}&from=${encodeURIComponent(against)}&context=${context}`;
-  const { data: diff, error } = useJson<Difference>(path);
+  const { data: diff, error } = useJson<Difference>(path, 0, true);
   const choices: [string, string][] = [["parent", "Parent"], ["base", "Base"], ["best", "Champion"]];
   return (
     <Card title="Diff" id="diff" note={diff ? `${diff.from} → ${diff.to}` : ""} actions={<>
