@@ -209,18 +209,19 @@ def gains(desk: Desk, commit: str) -> list[tuple[float, float]]:
 
 
 def choose(numbers: Sequence[Number], rng: random.Random) -> list[Number]:
-    """Which literals move together: a whole row of a nested table, neighbours in the text, or any; how many of the
-    latter is heavy-tailed."""
+    """Which literals move together: a whole row of a nested table, neighbours in the text, or any of the same table (or
+    of those in none); how many of the latter is heavy-tailed."""
     one = pick(numbers, rng)
     if one.row != one.table and rng.random() < 0.85:
         return [n for n in numbers if n.row == one.row]
-    count = heavy_tailed(len(numbers), 0.6, rng)
+    alike = [n for n in numbers if n.table == one.table]
+    count = heavy_tailed(len(alike), 0.6, rng)
     if count == 1:
         return [one]
     if rng.random() < 0.5:
-        start = max(0, min(int(rng.random() * len(numbers)), len(numbers) - count))
-        return list(numbers[start : start + count])
-    return [numbers[i] for i in some(count, len(numbers), rng)]
+        start = max(0, min(alike.index(one) - int(rng.random() * count), len(alike) - count))
+        return alike[start : start + count]
+    return [alike[i] for i in some(count, len(alike), rng)]
 
 
 def move(numbers: Sequence[Number], step: float, rng: random.Random) -> list[tuple[int, int, bytes]]:

@@ -11,25 +11,39 @@ from dataclasses import dataclass
 
 from evolve.mutators import Desk
 from evolve.mutators.chance import log_uniform, pick
-from evolve.mutators.syntactic import mutate
+from evolve.mutators.syntactic import change, choose, workpieces
 from evolve.mutators.workpiece import Edit, Workpiece, parses
 from evolve.population.brief import Brief, Proposal
 
 NAME = "random-search"
 
-LONGEST = 16
-"""Mutations of the longest random walk from the seed."""
+MOST = 16
+"""Changes of the largest draw."""
+
+TRIES = 8
+"""Draws until one parses and differs from the seed."""
 
 
 def draw(files: Mapping[str, bytes], rng: random.Random) -> Mapping[str, bytes | None]:
-    """An independent candidate: every other time a random walk of 1..LONGEST syntactic mutations (its length
-    log-uniform) with steps of any size, else the seed with a random share of its literals drawn anew."""
+    """An independent candidate: every other time the seed with 1..MOST syntactic changes at once (how many is
+    log-uniform) and steps of any size, else the seed with a random share of its literals drawn anew."""
     if rng.random() < 0.5:
         return redraw(files, rng)
-    current = dict(files)
-    for _ in range(int((LONGEST + 1) ** rng.random())):
-        current.update(mutate(current, "improve", rng, log_uniform(1e-4, 3.0, rng)).files)
-    return {path: content for path, content in current.items() if content != files[path]}
+    pieces = workpieces(files)
+    for _ in range(TRIES if pieces else 0):
+        edits: dict[str, list[Edit]] = {}
+        for _ in range(int((MOST + 1) ** rng.random())):
+            piece = choose(pieces, rng)
+            made = change(piece, "improve", rng, log_uniform(1e-4, 3.0, rng))
+            edits.setdefault(piece.path, []).extend(made.edits if made else ())
+        changed: dict[str, bytes | None] = {}
+        for piece in pieces:
+            content = piece.splice(edits.get(piece.path, ()))
+            if content != piece.content and parses(piece.path, content):
+                changed[piece.path] = content
+        if changed:
+            return changed
+    return {}
 
 
 def redraw(files: Mapping[str, bytes], rng: random.Random) -> Mapping[str, bytes | None]:

@@ -68,13 +68,9 @@ class Syntactic:
 
 def mutate(files: Mapping[str, bytes], operator: str, rng: random.Random, step: float) -> Mutation:
     """One mutation of one file. `step` is the size of a number's move in units of its scale."""
-    pieces = [Workpiece.of(path, files[path]) for path in sorted(files)]
-    pieces = [piece for piece in pieces if piece.places]
-    if not pieces:
-        return Mutation()
-    weights = [1 + math.log(piece.places) for piece in pieces]
-    for _ in range(TRIES):
-        piece = weighted(pieces, weights, rng)
+    pieces = workpieces(files)
+    for _ in range(TRIES if pieces else 0):
+        piece = choose(pieces, rng)
         changes = _changes(piece, operator, rng, step)
         content = piece.splice(edit for change in changes for edit in change.edits)
         if changes and content != piece.content and parses(piece.path, content):
@@ -82,12 +78,22 @@ def mutate(files: Mapping[str, bytes], operator: str, rng: random.Random, step: 
     return Mutation()
 
 
+def workpieces(files: Mapping[str, bytes]) -> list[Workpiece]:
+    """Those of the files that have a place to change, by path."""
+    return [piece for path in sorted(files) if (piece := Workpiece.of(path, files[path])).places]
+
+
+def choose(pieces: list[Workpiece], rng: random.Random) -> Workpiece:
+    """A file, by the logarithm of how many places it has."""
+    return weighted(pieces, [1 + math.log(piece.places) for piece in pieces], rng)
+
+
 def _changes(piece: Workpiece, operator: str, rng: random.Random, step: float) -> list[Change]:
     count = heavy_tailed(MOST_EDITS, 0.5, rng) if operator != "simplify" else 1
     changes: list[Change] = []
     numbers_moved = False
     for _ in range(count):
-        found = _change(piece, operator, rng, step)
+        found = change(piece, operator, rng, step)
         if found is None or (found.kind == "constant" and numbers_moved):
             continue
         numbers_moved |= found.kind == "constant"
@@ -95,8 +101,8 @@ def _changes(piece: Workpiece, operator: str, rng: random.Random, step: float) -
     return changes
 
 
-def _change(piece: Workpiece, operator: str, rng: random.Random, step: float) -> Change | None:
-    """Structure, letters or numbers: letters by their share of the literals, structure by how much of the file is code."""
+def change(piece: Workpiece, operator: str, rng: random.Random, step: float) -> Change | None:
+    """One change to structure, letters or numbers: letters by their share of the literals, structure by how much of the file is code."""
     code = piece.python and bool(piece.expressions or piece.statements)
     if operator == "simplify":
         return structure.change(piece, operator, rng) if code else None

@@ -10,7 +10,7 @@ import functools
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import tree_sitter_python
 from tree_sitter import Language, Node, Parser
@@ -71,6 +71,8 @@ _BINDING = _COMPREHENSIONS | {"assignment", "for_statement", "named_expression",
 _TOKENS = frozenset(token.decode() for token in SWAPS)
 _MOST_LETTERS = 8
 """Letters of an alphabet."""
+_FEWEST_ROWS = 4
+"""Rows of a table from which its columns have a spread of their own."""
 _MOST_CELLS = 16
 """Numbers in tables that are also expressions; in a larger table only their values change."""
 
@@ -146,8 +148,8 @@ class Workpiece:
         return len(self.numbers) + letters + len(self.swaps) + len(self.expressions) + len(self.statements)
 
     def visible(self, at: int) -> list[Name]:
-        """Variables that may be read at a position."""
-        return [name for name in self.names if name.since <= at < name.until]
+        """Variables that may be read at a position, each once, by name."""
+        return list({name.name: name for name in self.names if name.since <= at < name.until}.values())
 
     def splice(self, edits: Iterable[Edit]) -> bytes:
         """The text with edits applied; an edit that overlaps an earlier place's is dropped."""
@@ -197,6 +199,7 @@ class _Reader:
         self.found: list[tuple[Node, int, int, int]] = []
         self.cells: list[Expression] = []
         self.operands: set[bytes] = set()
+        self.names: list[tuple[bytes, int, int]] = []
         self.collections = 0
         self.bodies = [
             (body.start_byte, body.end_byte)
@@ -244,9 +247,7 @@ class _Reader:
         piece.statements.sort(key=lambda s: s.start)
         piece.siblings.sort()
         piece.letters.sort(key=lambda one: one.start)
-        piece.names = sorted(
-            (replace(n, arithmetic=n.name in self.operands) for n in piece.names), key=lambda n: (n.name, n.since)
-        )
+        piece.names = [Name(*name, name[0] in self.operands) for name in sorted(self.names)]
 
     # ---- tokens and expressions ----------------------------------------------------------------------------------
 
@@ -334,32 +335,32 @@ class _Reader:
             if target is not None:
                 until, inside = _scope_end(node)
                 since = target.end_byte if kind == "for_statement" else node.end_byte
-                self._names(target, since if inside else -1 - since, until)
+                self._bound(target, since if inside else -1 - since, until)
         elif kind in ("function_definition", "lambda"):
             parameters, body = node.child_by_field_name("parameters"), node.child_by_field_name("body")
             if parameters is not None and body is not None:
                 for child in parameters.named_children:
                     inner = child.child_by_field_name("name") or (child.named_children or [child])[0]
-                    self._names(inner, body.start_byte, node.end_byte)
+                    self._bound(inner, body.start_byte, node.end_byte)
         elif kind in _COMPREHENSIONS:
             for clause in node.named_children:
                 target = clause.child_by_field_name("left") if clause.type == "for_in_clause" else None
                 if target is not None:
-                    self._names(target, node.start_byte, clause.start_byte)
-                    self._names(target, clause.end_byte, node.end_byte)
+                    self._bound(target, node.start_byte, clause.start_byte)
+                    self._bound(target, clause.end_byte, node.end_byte)
 
-    def _names(self, target: Node, since: int, until: int) -> None:
+    def _bound(self, target: Node, since: int, until: int) -> None:
         """Identifiers of an assignment's target. A negative `since` is a name of the module: functions see it from
         anywhere, the module itself only after it is bound."""
         if target.type == "identifier":
             name = target.text or b""
             if since < 0:
-                self.piece.names += [Name(name, start, end) for start, end in self.bodies]
+                self.names += [(name, start, end) for start, end in self.bodies]
                 since = -1 - since
-            self.piece.names.append(Name(name, since, until))
+            self.names.append((name, since, until))
         elif target.type in ("pattern_list", "tuple_pattern", "list_pattern", "tuple"):
             for child in target.named_children:
-                self._names(child, since, until)
+                self._bound(child, since, until)
 
 
 def _is_docstring(node: Node) -> bool:
@@ -384,35 +385,31 @@ def _scope_end(node: Node) -> tuple[int, bool]:
 def _numbers(found: Sequence[tuple[Node, int, int, int]]) -> list[Number]:
     """The literals with their scales: the spread of their column in a table of rows, else of the table, else their own
     magnitude."""
-    numbers: list[tuple[Number, int]] = []
+    rows: list[tuple[int, int, float, str, bool, int, int, int]] = []
+    columns: dict[tuple[int, int], list[float]] = {}
+    tables: dict[int, list[float]] = {}
     for node, table, row, column in found:
         got = numeric.read(node.text or b"")
         if got is None:
             continue
         value, kind = got
-        start, signed, sign = node.start_byte, False, node.parent
-        if sign is not None and sign.type == "unary_operator" and sign.children[0].type == "-" and kind != "hex":
-            start, value, signed = sign.start_byte, -value, True
-            above = sign.parent
-        else:
-            above = sign
+        start, above = node.start_byte, node.parent
+        signed = (
+            above is not None and kind != "hex" and above.type == "unary_operator" and above.children[0].type == "-"
+        )
+        if signed and above is not None:
+            start, value = above.start_byte, -value
         signed = signed or above is None or above.type not in ("binary_operator", "unary_operator", "attribute")
-        numbers.append((Number(start, node.end_byte, value, kind, abs(value) or 1.0, signed, table, row), column))
-    columns: dict[tuple[int, int], list[float]] = {}
-    tables: dict[int, list[float]] = {}
-    for number, column in numbers:
-        if number.table >= 0:
-            tables.setdefault(number.table, []).append(number.value)
-            if number.row != number.table:
-                columns.setdefault((number.table, column), []).append(number.value)
-    by_column = {key: _spread(values) for key, values in columns.items() if len(values) >= 4}
+        rows.append((start, node.end_byte, value, kind, signed, table, row, column))
+        if table >= 0:
+            tables.setdefault(table, []).append(value)
+            if row != table:
+                columns.setdefault((table, column), []).append(value)
+    by_column = {key: _spread(values) for key, values in columns.items() if len(values) >= _FEWEST_ROWS}
     by_table = {key: _spread(values) for key, values in tables.items()}
     made = [
-        replace(
-            number,
-            scale=by_column.get((number.table, column), 0.0) or by_table.get(number.table, 0.0) or number.scale,
-        )
-        for number, column in numbers
+        Number(start, end, value, kind, by_column.get((t, c)) or by_table.get(t) or abs(value) or 1.0, signed, t, row)
+        for start, end, value, kind, signed, t, row, c in rows
     ]
     return sorted(made, key=lambda number: number.start)
 
