@@ -37,6 +37,9 @@ PUBLISH_EVERY = 5.0
 POLL_EVERY = 0.5
 """Seconds between two looks at what other processes wrote."""
 
+STALLED_AFTER = 50
+"""Fewest evaluations without a promotion that `--on stalled` tells of; half of all so far must be such."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -86,6 +89,7 @@ class Session:
         self._signals = 0
         self._main: asyncio.Task[object] | None = None
         self._champions: dict[str, str] = {}
+        self._stalled: dict[str, str] = {}
         self._control_done = False
 
     # ---- the whole of it -----------------------------------------------------------------------------------------
@@ -198,13 +202,17 @@ class Session:
             self.progress(self)
 
     def _announce(self) -> None:
-        """Run the `--on champion` commands of a new champion."""
+        """Run the commands of `--on champion` and `--on stalled`, each once a champion."""
         for task, commit in self.state.lineage.champions.items():
             if self._champions.get(task) != commit:
                 known = task in self._champions
                 self._champions[task] = commit
                 if known:
                     self._hook("champion", task, commit)
+            since, count = self.state.live.stalled.get(task, 0), self.state.lineage.evaluated.get(task, 0)
+            if since >= max(STALLED_AFTER, count / 2) and self._stalled.get(task) != commit:
+                self._stalled[task] = commit
+                self._hook("stalled", task, commit)
 
     def _hook(self, event: str, task: str, commit: str) -> None:
         candidate = self.state.candidates.get(commit)
@@ -272,6 +280,8 @@ class Session:
         self.search.append(
             ev.Session("open", socket.gethostname(), os.getpid(), self.opened.settings.workers, machine=site.machine)
         )
+        if self.state.ledger.state == "stopping":  # `evolve stop` ended an earlier process, not this one
+            self.search.append(ev.Paused("running", "started again"))
 
     def _close_session(self, why: str) -> None:
         self.search.append(ev.Session("closed", seconds=time.monotonic() - self.began, why=why))
