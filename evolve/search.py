@@ -279,7 +279,7 @@ class Search:
                 model=proposal.model,
                 idea=proposal.idea,
                 island=brief.island,
-                inspired_by=tuple(i.candidate for i in brief.inspirations),
+                inspired_by=tuple(i.candidate for i in (*brief.inspirations, *proposal.inspirations)),
                 shape=form,
                 sketch=sketch(files),
             ),
@@ -305,7 +305,7 @@ class Search:
         ]
         if proposal.model:
             lines.append(f"Evolve-Model: {proposal.model}")
-        lines += [f"Inspired-by: {i.candidate} {i.why}" for i in brief.inspirations]
+        lines += [f"Inspired-by: {i.candidate} {i.why}" for i in (*brief.inspirations, *proposal.inspirations)]
         return "\n".join(lines) + "\n"
 
     def _edited(self, task: Task, parent: Candidate, edits: Mapping[str, bytes | None]) -> dict[str, bytes]:
