@@ -27,9 +27,9 @@ TRIES = 12
 MOST_EDITS = 6
 """Simultaneous changes of one mutation; how many is heavy-tailed."""
 
-STRUCTURE = 0.7
-"""Share of changes to structure in a file that is all code; it falls with the cube of the code's share of the file, since
-a table of numbers is there to be moved."""
+STRUCTURE = 0.75
+"""Share of changes to structure in a file that is all code. It falls with the fifth power of the code's share of the
+file: a table of numbers is there to be moved, and few changes to structure survive."""
 
 LONGEST_IDEA = 160
 
@@ -121,7 +121,7 @@ def change(piece: Workpiece, operator: str, rng: random.Random, step: float) -> 
 def _structural(piece: Workpiece, operator: str, literals: int) -> float:
     places = len(piece.swaps) + len(piece.expressions) + 2 * len(piece.statements)
     share = places / (places + literals)
-    return STRUCTURE * share**3 if operator != "explore" else max(STRUCTURE * share**3, 0.5)
+    return STRUCTURE * share**5 if operator != "explore" else max(STRUCTURE * share**5, 0.5)
 
 
 def _words(piece: Workpiece, changes: list[Change], step: float) -> str:
