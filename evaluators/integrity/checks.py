@@ -6,7 +6,7 @@ import base64
 import math
 from dataclasses import replace
 
-from evolve.evaluators.integrity import PASSED, Finding, check
+from evolve.evaluators.integrity.registry import PASSED, Finding, check
 from evolve.evaluators.integrity.seen import Seen
 from evolve.tasks.evidence import Outcome
 

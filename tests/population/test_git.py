@@ -264,7 +264,7 @@ def test_a_long_reader_of_a_busy_archive_leaks_nothing(bare: Path) -> None:
         if k % 10 == 0:
             descriptors.append(len(list(Path("/proc/self/fd").iterdir())))
             maps.append(len(Path("/proc/self/maps").read_text().splitlines()))
-    assert max(descriptors) < 200, descriptors
+    assert max(descriptors) < descriptors[0] + 200, descriptors  # other tests of this process may hold some
     assert max(maps[30:]) <= max(maps[:30]) + 50, maps
 
 
