@@ -107,7 +107,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from evolve.tasks.errors import EvolveError
 
     try:
-        result = group.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+        words = None if arguments is None else list(arguments)
+        result = group.main(args=words, prog_name="evolve", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as done:

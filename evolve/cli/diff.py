@@ -24,7 +24,7 @@ def command(
 ) -> None:
     """What CANDIDATE changed: against the base, against its parent (--parent), or from CANDIDATE to OTHER.
 
-    Into a file or a pipe it is a patch, byte for byte; on a terminal it is coloured, paged, and cannot steer it.
+    Into a file or a pipe it is a patch (binary files are named only); on a terminal it is coloured and paged.
     """
     archive, state = open_state(name)
     here = Path.cwd()
@@ -39,7 +39,7 @@ def command(
     if as_json:
         print_json({"from": before, "to": after, "patch": text})
     elif not os.isatty(1):
-        click.echo(text, nl=False)
+        click.get_binary_stream("stdout").write(text.encode())  # click.echo would take escape sequences out of it
     else:
         shown = "\n".join(_paint(plain(line, lines=True)) for line in text.split("\n"))
         if no_pager:

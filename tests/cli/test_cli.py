@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from evolve import session as session_module
 from evolve.cli import COMMANDS
+from evolve.mutators import Desk
 from evolve.population.archive import Archive
-from tests.search.scene import TOML, cli, json_lines, make_repository
-
-TOY = TOML.replace("confirm = 1", "confirm = 1")
+from evolve.population.brief import Brief, Proposal
+from tests.search.scene import Climb, cli, json_lines, make_repository, run_toy
 
 
 @pytest.fixture
@@ -120,6 +121,19 @@ def test_eval_for_git_bisect(toy: Path) -> None:
     assert cli("eval", "HEAD", "--good", "scoer >= 1", cwd=toy, ok=False).returncode == 128
 
 
+def test_bisect_finds_the_commit_that_made_it_worse(toy: Path) -> None:
+    cli("run", "--evals", "2", "--seed", "3", "--no-control", cwd=toy)
+    identity = ("-c", "user.name=U", "-c", "user.email=u@u.invalid")
+    for x in ("1.1", "1.2", "-9.0", "-9.1"):
+        (toy / "program.py").write_text(re.sub(r"X = .*", f"X = {x}", (toy / "program.py").read_text()))
+        git(toy, *identity, "commit", "-qam", f"X is {x}")
+    git(toy, "bisect", "start", "HEAD", "HEAD~4")
+    found = git(toy, "bisect", "run", sys.executable, "-m", "evolve", "eval", "HEAD")
+    assert "X is -9.0" in found
+    assert cli("eval", "--godo", "x", cwd=toy, ok=False).returncode == 128
+    assert cli("eval", "nosuch", cwd=toy, ok=False).returncode == 128
+
+
 def test_check_and_init(toy: Path, tmp_path: Path) -> None:
     report = json.loads(cli("check", "--json", cwd=toy).stdout)[0]
     assert report["seed"] == 3.0 and report["sigma"]["score"] == 0.0
@@ -147,6 +161,24 @@ def test_add_a_persons_work(toy: Path) -> None:
     git(toy, "checkout", "-q", "main")
     done = cli("run", "--evals", "9", "--no-control", "--json", cwd=toy)
     assert json.loads(done.stdout)["tasks"][0]["best"] >= 52.0
+
+
+def test_add_takes_only_what_may_change(toy: Path) -> None:
+    cli("run", "--evals", "2", "--seed", "1", "--no-control", cwd=toy)
+    identity = ("-c", "user.name=U", "-c", "user.email=u@u.invalid")
+    (toy / "other.txt").write_text("changed too\n")
+    git(toy, *identity, "commit", "-qam", "Other")
+    assert "changes no editable file" in cli("add", "HEAD", cwd=toy, ok=False).stderr
+    (toy / "program.py").write_text((toy / "program.py").read_text().replace("X = 1.0", "X = 50.0"))
+    git(toy, *identity, "commit", "-qam", "Think big")
+    done = cli("add", "HEAD", cwd=toy)
+    assert "other.txt differ" in done.stderr
+    assert "same program as candidate #2" in cli("add", "HEAD", cwd=toy, ok=False).stderr
+    archive = Archive.open(toy)
+    added = next(c for c in archive.state("toy").candidates.values() if c.number == 2)
+    assert archive.store.file(added.tree, "other.txt") == b"protected\n" and added.idea == "Think big"
+    assert [archive.state("toy").candidates[p].number for p in added.parents] == [0]
+    assert f"Taken-from: {git(toy, 'rev-parse', 'HEAD').strip()}" in archive.store.message_of(added.commit)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +283,36 @@ def test_detach_wait_note_and_stop(toy: Path) -> None:
     cli("stop", cwd=toy)
     cli("wait", "--for", "idle", "--timeout", "30s", cwd=toy)
     assert json.loads(cli("status", "--json", cwd=toy).stdout)[0]["live"] is False
+
+
+def test_a_stopped_run_starts_again_and_a_failed_start_is_told(toy: Path) -> None:
+    cli("run", "--detach", "--seed", "2", "--no-control", cwd=toy)
+    wait_for(toy, 2)
+    cli("stop", cwd=toy)
+    cli("wait", "--for", "finished", "--timeout", "30s", cwd=toy)
+    log, deadline = toy / ".git/evolve/logs/toy.log", time.monotonic() + 20
+    while "commit " not in log.read_text() and time.monotonic() < deadline:  # the outcome is told after the lock is let go
+        time.sleep(0.1)
+    assert "stopped on request" in log.read_text() and "best " in log.read_text()
+    assert "nothing to stop" in cli("stop", cwd=toy).stderr
+    done = json.loads(cli("run", "--evals", "200", "--time", "1s", "--no-control", "--json", cwd=toy).stdout)
+    assert done["reason"] == "seconds"
+    again = cli("resume", cwd=toy)
+    assert again.stdout.strip() == "evolve run"
+    failed = cli("run", "--detach", "nosuch", cwd=toy, ok=False)
+    assert failed.returncode == 2 and "no task 'nosuch'" in failed.stderr
+
+
+def test_a_stalled_run_is_told_once(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Worse(Climb):
+        async def propose(self, brief: Brief, desk: Desk) -> Proposal:
+            return Proposal({"program.py": f"X = {-brief.number}.0\nY = 2.0\n".encode()}, "worse", "climb")
+
+    monkeypatch.setattr(session_module, "STALLED_AFTER", 5)
+    file = toy / "stalled.txt"
+    run_toy(toy, mutator=Worse(), evaluations=14, hooks=(("stalled", f"echo $EVOLVE_EVENT >> {shlex.quote(str(file))}"),))
+    time.sleep(0.3)
+    assert file.read_text() == "stalled\n"
 
 
 def test_hooks_run_on_champion_and_finish(toy: Path) -> None:
