@@ -176,7 +176,7 @@ def parses(path: str, content: bytes) -> bool:
     return True
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=64)
 def _read(path: str, content: bytes) -> Workpiece:
     piece = Workpiece(path, content)
     if b"\0" in content[:8192] or len(content) > LARGEST:
