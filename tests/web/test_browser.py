@@ -251,7 +251,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     archive = unpack(BUNDLE, tmp_path_factory.mktemp("recorded"))
     path = archive.path
     archive.close()
-    yield from serving(path)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(path.parent.parent)  # so that commands in the pictures name no path of this machine
+        yield from serving(path)
 
 
 VIEWS = {

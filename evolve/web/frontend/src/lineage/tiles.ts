@@ -87,7 +87,7 @@ export class Painter {
   radius(i: number, sx: number): number {
     const base = Math.min(sx * 0.3, 4.2);
     const size = base + Math.min(Math.log2(1 + this.weight[i]) * 0.55, 5) * Math.min(sx / 14, 1);
-    return Math.max(size + (this.graph.flags[i] & WAS_CHAMPION ? 1 : 0), 1);
+    return Math.max(size + (this.graph.flags[i] & WAS_CHAMPION ? 1 : 0), sx >= 2.5 ? 1.7 : 1);
   }
 
   draw(ctx: OffscreenCanvasRenderingContext2D, tx: number, ty: number, zx: number, zy: number): void {
