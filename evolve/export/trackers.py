@@ -144,9 +144,12 @@ class TensorBoard:
 
 
 class MLflow:
-    """A run in an MLflow store. Raises UsageError where `mlflow` (or `mlflow-skinny`) is not installed."""
+    """A run in an MLflow store. Raises UsageError where `mlflow` (or `mlflow-skinny`) is not installed.
 
-    def __init__(self, store: str, run: str, experiment: str = "evolve") -> None:
+    store: tracking URI. artifacts: URI for files of a new experiment; empty: the store's own default.
+    """
+
+    def __init__(self, store: str, run: str, experiment: str = "evolve", artifacts: str = "") -> None:
         try:
             from mlflow.entities import Metric
             from mlflow.tracking import MlflowClient
@@ -154,7 +157,7 @@ class MLflow:
             raise _missing("mlflow") from error
         self._metric, self._client = Metric, MlflowClient(tracking_uri=store)
         known = self._client.get_experiment_by_name(experiment)
-        number = known.experiment_id if known else self._client.create_experiment(experiment)
+        number = known.experiment_id if known else self._client.create_experiment(experiment, artifacts or None)
         self.id: str = self._client.create_run(number, run_name=run).info.run_id
 
     def __enter__(self) -> Self:
@@ -226,7 +229,10 @@ def load(name: str, target: str, run: str) -> Exporter:
     if name == "tensorboard":
         return TensorBoard(Path(target), run)
     if name == "mlflow":
-        return MLflow(target if "://" in target else f"sqlite:///{Path(target).resolve()}", run)
+        if "://" in target:
+            return MLflow(target, run)
+        place = Path(target).resolve()
+        return MLflow(f"sqlite:///{place}", run, artifacts=place.with_name(f"{place.stem}-artifacts").as_uri())
     if name == "wandb":
         return WeightsAndBiases(Path(target), run)
     others = {point.name: point for point in entry_points(group="evolve.exporters")}

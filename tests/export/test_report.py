@@ -136,6 +136,7 @@ def test_mlflow_reads_its_store(recorded: Archive, tmp_path: Path) -> None:
     export(recorded, "circles", exporter)
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs.db'}")
     run = client.get_run(exporter.id)  # type: ignore[attr-defined]
+    assert (tmp_path / "runs-artifacts").is_dir() and not Path("mlruns").exists()
     assert run.info.status == "FINISHED" and run.data.params["mutator"] == "syntactic"
     history = client.get_metric_history(run.info.run_id, "circle_packing/sum_radii")
     assert history[0].step == 1 and max(m.value for m in history) == pytest.approx(1.6329546, abs=1e-6)

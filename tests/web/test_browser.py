@@ -217,14 +217,16 @@ def test_100_000_candidates_open_pan_and_answer_clicks(page: Any, large: Server)
 
 
 def click(page: Any, number: int) -> int:
-    """Bring a candidate into view as the find box does, then click it with the mouse; the one then selected."""
+    """Bring a candidate into view as the find box does, then click it with the mouse; the one its panel then shows."""
     x, y = page.evaluate(
-        """(number) => { const s = evolveStage, i = s.graph.find(number); s.select(-1); s.camera.zx = 0; s.camera.centre(i, s.y[i]); s.redraw();
+        """(number) => { const s = evolveStage, i = s.graph.find(number); s.camera.zx = 0; s.camera.centre(i, s.y[i]); s.redraw();
         const [x, y] = s.camera.screen(i, s.y[i]), box = document.querySelector("canvas").getBoundingClientRect(); return [x + box.left, y + box.top] }""",
         number,
     )
     page.mouse.click(x, y)
-    found: int = page.evaluate("evolveStage.selected < 0 ? -1 : evolveStage.graph.number[evolveStage.selected]")
+    found: int = page.evaluate("() => evolveStage.selected < 0 ? -1 : evolveStage.graph.number[evolveStage.selected]")
+    if found >= 0:
+        until(page, f"document.querySelector('#panel h2')?.textContent === '#{found}'")
     return found
 
 
