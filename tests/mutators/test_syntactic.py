@@ -10,10 +10,11 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evolve.mutators import Mutator
+from evolve.mutators import Mutator, syntactic
 from evolve.mutators.syntactic import Syntactic, mutate
 from evolve.mutators.testing import PROGRAM, Bench, MutatorContract, answer, family
 from evolve.mutators.workpiece import Workpiece
@@ -114,22 +115,56 @@ def test_several_edits_at_once_are_heavy_tailed() -> None:
     assert 30 < several < 250
 
 
-def test_new_expressions_read_names_that_are_there() -> None:
-    """Nine of ten mutants of a function compile to code without a name that nothing binds."""
-    bad = total = 0
-    for seed in range(300):
-        made = mutate({"a.py": PROGRAM}, "explore", random.Random(seed), 0.1)
-        for content in made.files.values():
-            if made.kind != "expression":
-                continue
-            total += 1
-            tree = ast.parse(content)
-            used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-            bound = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-            bound |= {a.arg for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) for a in n.args.args}
-            bound |= {"math", "print", "max", "min", "abs", "room", "main"}
-            bad += bool(used - bound)
-    assert total > 50 and bad <= total / 10
+def test_new_expressions_read_names_of_their_own_scope() -> None:
+    source = b"""SCALE = 2
+
+def f(alpha):
+    beta = alpha + SCALE
+    return beta * 2
+
+def g(gamma):
+    deltas = [eps - 1 for eps in gamma]
+    return sum(deltas) / SCALE
+"""
+    scopes = {"f": {"alpha", "beta", "SCALE"}, "g": {"gamma", "deltas", "eps", "SCALE"}}
+    known = {"abs", "min", "max", "sum"}
+    seen = set()
+    for seed in range(600):
+        made = mutate({"a.py": source}, "explore", random.Random(seed), 0.1)
+        if made.kind not in ("expression", "guard") or ";" in made.words:
+            continue
+        for function in ast.parse(made.files["a.py"]).body:
+            if isinstance(function, ast.FunctionDef):
+                used = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
+                assert used <= scopes[function.name] | known, made.words
+                seen |= used
+    assert {"alpha", "beta", "gamma", "eps", "SCALE", "abs"} <= seen
+
+
+def test_what_does_not_compile_is_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moving `break` out of its loop, say: taken without the check, never proposed with it."""
+    source = b"""def f(n):
+    for i in range(n):
+        if i > 3:
+            break
+        n += i
+        continue
+    return n
+"""
+
+    def broken() -> int:
+        count = 0
+        for seed in range(400):
+            for content in mutate({"a.py": source}, "explore", random.Random(seed), 0.1).files.values():
+                try:
+                    compile(content, "a.py", "exec")
+                except SyntaxError:
+                    count += 1
+        return count
+
+    assert broken() == 0
+    monkeypatch.setattr(syntactic, "parses", lambda path, content: True)
+    assert broken() > 5
 
 
 def test_the_step_is_named_in_the_idea_and_inherited_from_what_gained(tmp_path: Path) -> None:
