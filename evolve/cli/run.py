@@ -12,7 +12,9 @@ import click
 from evolve.cli.common import pairs, say
 
 if TYPE_CHECKING:
+    from evolve.session import Session
     from evolve.settings import RunSettings
+    from evolve.web.serve import Server
 
 DEFAULT_SECONDS = 120.0
 """Of a bundled task without any limit given; a user's repository runs until stopped."""
@@ -90,6 +92,7 @@ def _tasks(context: click.Context, parameter: click.Parameter, incomplete: str) 
               help="Override a task key, such as evaluate.timeout=5s.")  # fmt: skip
 @click.option("--on", "hooks", nargs=2, multiple=True, metavar="EVENT CMD",
               help="Run the shell command CMD on EVENT: champion, stalled or finished.")  # fmt: skip
+@click.option("--ui", is_flag=True, help="Serve the web UI beside the run, and print its address.")
 @click.option("--detach", is_flag=True, help="Go on in the background; follow with 'evolve status --watch'.")
 @click.option("--detached", is_flag=True, hidden=True)
 @click.option("--unsafe", is_flag=True, help="Run candidates without a sandbox where none holds here.")
@@ -116,11 +119,26 @@ def command(
     if detached:
         _turn_to_log(session.opened.archive.home / "logs" / f"{session.opened.run}.log")
     progress.opening(session)
+    server = _serve(session) if options["ui"] else None
     try:
         result = api.run(session)
     finally:
         progress.close()
+        if server is not None:
+            server.stop()
     return finish(session, result, as_json=as_json)
+
+
+def _serve(session: Session) -> Server:
+    """The web UI of a run about to be searched, in a thread. Its address is talk: stdout stays the result's."""
+    from evolve.web.serve import Server
+
+    session.writer.flush()
+    server = Server(session.opened.archive.path)
+    server.start()
+    say(f"evolve: browse it at {server.url(session.opened.run)}")
+    say(f"evolve: from another machine first: {server.ssh_line()}")
+    return server
 
 
 def _settings(tasks: tuple[str, ...], options: dict[str, Any]) -> RunSettings:

@@ -96,6 +96,7 @@ def _bind(host: str, port: int | None) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host, number))
+            bound.listen(128)  # who opens the printed address at once waits, and is not turned away
         except OSError as error:
             bound.close()
             if port is not None:
