@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -39,7 +40,7 @@ def command(
     if as_json:
         print_json({"from": before, "to": after, "patch": text})
     elif not os.isatty(1):
-        click.get_binary_stream("stdout").write(text.encode())  # click.echo would take escape sequences out of it
+        sys.stdout.buffer.write(text.encode())  # click.echo would take escape sequences out of it
     else:
         shown = "\n".join(_paint(plain(line, lines=True)) for line in text.split("\n"))
         if no_pager:
