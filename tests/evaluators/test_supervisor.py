@@ -85,9 +85,10 @@ def test_a_killed_supervisor_leaves_nothing(rung: str, victim: str, tmp_path: Pa
     process.wait()
 
 
-def test_the_next_start_clears_what_a_crash_left(tmp_path: Path) -> None:
+def test_the_next_start_clears_what_a_crash_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process under a leased uid, and a process in the group of that lease, are of a supervisor that is gone."""
     tmp_path.chmod(0o755)
+    monkeypatch.setattr("evolve.evaluators.sandbox.local.FIRST_UID", 64_800)  # away from the tests beside this one
     first = LocalSandbox("native", tmp_path / "a")
     uid, group = first.uid, first._group
     os.close(first._lease or -1)  # as if it had crashed: its lock is gone, its group and its word of it are not

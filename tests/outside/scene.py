@@ -24,7 +24,12 @@ repeats = { screen = 1, confirm = 1 }
 [limits]
 memory = "256M"
 """
-EVALUATE = "def evaluate(trial):\n    return {'total': float(trial.call('prog.py:total'))}\n"
+EVALUATE = """def evaluate(trial):
+    value = trial.call("prog.py:total")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise trial.Incorrect("total() must return a number")
+    return {"total": value}
+"""
 PROGRAM = "WEIGHTS = [1.0, 2.0, 3.0]\n\n\ndef total():\n    return sum(WEIGHTS)\n"
 
 
