@@ -99,10 +99,10 @@ def group(place: str | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `evolve` command."""
-    sys.exit(run(arguments))
+    sys.exit(invoke(arguments))
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def invoke(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code. Errors are one sentence on stderr."""
     from evolve.tasks.errors import EvolveError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evolve.cli import run as cli
+from evolve.cli import invoke as cli
 from evolve.errors import UsageError
 from evolve.export.bundle import pack, unpack
 from evolve.export.report import Report, html, markdown

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evolve.cli import run as cli
+from evolve.cli import invoke as cli
 from evolve.errors import RepositoryError, UsageError
 from evolve.pick import Conflict, Picked, Picker, Wanted
 from evolve.upstream import pull_request, text_plot
