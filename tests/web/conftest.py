@@ -68,8 +68,9 @@ def client(server: Server) -> Client:
     return Client(server.port)
 
 
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """For one module only: while Playwright's loop runs in this thread, no other test could call `asyncio.run`."""
     require("browser")
     from playwright.sync_api import sync_playwright
 
