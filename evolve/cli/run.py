@@ -166,7 +166,7 @@ def _settings(tasks: tuple[str, ...], options: dict[str, Any]) -> RunSettings:
         name=options["name"],
         **limits,
         seed=options["seed"],
-        workers=options["workers"] or len(os.sched_getaffinity(0)),
+        workers=options["workers"] or _cores(),
         proposals=options["proposals"],
         mutators=tuple(options["mutators"]) or ("syntactic",),
         selector=options["selector"],
@@ -179,6 +179,11 @@ def _settings(tasks: tuple[str, ...], options: dict[str, Any]) -> RunSettings:
         overrides=pairs(options["overrides"]),
         hooks=tuple(options["hooks"]),
     )
+
+
+def _cores() -> int:
+    """Those this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # ---- in the background -----------------------------------------------------------------------------------------------
