@@ -44,6 +44,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
+def test_a_checkout_installs_as_its_sdist_does(wheel: Path, tmp_path: Path) -> None:
+    """`pip install .` in a clone, the README's first command, meets the symlinks that the sdist has not."""
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    names, other = (set(zipfile.ZipFile(path).namelist()) for path in (wheel, next(tmp_path.glob("*.whl"))))
+    assert names == other
+
+
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(folder of a virtual environment's commands, working directory with decoy layers)."""
