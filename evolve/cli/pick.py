@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from evolve.cli.common import only_task, open_state, run_option, say, task_of
+from evolve.cli.common import (
+    candidate_argument,
+    json_option,
+    only_task,
+    open_state,
+    print_json,
+    run_option,
+    say,
+    task_of,
+)
 
 if TYPE_CHECKING:
     from evolve.pick import Picked, Picker
@@ -19,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command("pick")
-@click.argument("candidate", default="best")
+@candidate_argument(default="best")
 @run_option
 @click.option("--task", default=None, help="Which task of the run.")
 @click.option("--squash", "mode", flag_value="squash", default=True, help="The whole change as one commit (default).")
@@ -35,9 +45,11 @@ if TYPE_CHECKING:
 @click.option("--blocks", type=click.IntRange(1), metavar="N", help="Samples of each side (default: the task's confirm).")
 @click.option("--most", type=click.IntRange(1), default=200, show_default=True, help="Measurements of --minimal at most.")
 @click.option("--apply", "move", is_flag=True, help="Then fast-forward the branch checked out here, files and all.")
+@json_option
 def command(
     candidate: str, name: str | None, task: str | None, mode: str, onto: str, branch: str | None, patch: str | None,
     pr_body: str | None, provenance: bool, signoff: bool, no_check: bool, blocks: int | None, most: int, move: bool,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Take CANDIDATE (default: the champion) into your repository as commits of your own, on a new branch.
 
@@ -45,14 +57,13 @@ def command(
     is not touched without --apply. Exit code 1: it merged, but its gain does not survive where it landed.
     """
     from evolve.errors import RepositoryError, UsageError
-    from evolve.naming import resolve
+    from evolve.naming import candidate as find
     from evolve.pick import Picker, Wanted
 
     archive, state = open_state(name)
-    oid = resolve(candidate, archive, state, Path.cwd())
-    chosen = state.candidates.get(oid)
-    if chosen is None:
-        raise UsageError(f"{candidate!r} ({oid[:12]}) is no candidate of run {state.run!r}; 'evolve log' lists them")
+    chosen = find(candidate, archive, state, Path.cwd())
+    if as_json and "-" in (patch, pr_body):
+        raise UsageError("--json writes to stdout; give --patch and --pr-body a file")
     definition = task_of(state, only_task(state, task or chosen.task))
     opened = state.lineage.opened
     if patch and opened and opened.tasks[chosen.task].bundled:
@@ -60,7 +71,7 @@ def command(
     picker = Picker(archive, state, definition, Path.cwd(), lambda text: say(f"evolve: {text}"))
     if move and onto != "HEAD":
         raise UsageError("--apply moves the branch checked out here, so --onto has no part in it; leave one out")
-    wanted = Wanted(oid, mode, onto, provenance, signoff, not no_check, blocks, most)  # type: ignore[arg-type]
+    wanted = Wanted(chosen.commit, mode, onto, provenance, signoff, not no_check, blocks, most)  # type: ignore[arg-type]
     try:
         picked = asyncio.run(picker.pick(wanted))
     except RepositoryError as error:
@@ -74,9 +85,14 @@ def command(
     lost = picked.there is not None and not picked.there.shown_better
     if patch:
         _write(patch, picker.patch(picked))
+    made = None if patch else picker.branch(picked, branch or picker.free_name(chosen.number))
+    if as_json:
+        print_json({"commit": picked.commit, "branch": made, "onto": picked.onto, "mode": mode, "survives": not lost,
+                    "patch": patch, "skipped": picked.skipped})  # fmt: skip
+    elif made:
+        click.echo(f"{picked.commit} {made}")
+    if not made:
         return int(lost)
-    made = picker.branch(picked, branch or picker.free_name(chosen.number))
-    click.echo(f"{picked.commit} {made}")
     if move and not lost:
         say(f"evolve: {picker.fast_forward(picked)} now stands on it")
     else:
@@ -113,7 +129,7 @@ def _bundled_patch(archive: Archive, state: RunState, task: Task, chosen: Candid
 
 def _write(target: str, text: str) -> None:
     if target == "-":
-        click.echo(text, nl=False)
+        sys.stdout.buffer.write(text.encode())  # click.echo would take escape sequences out of a patch
     else:
         Path(target).write_text(text, encoding="utf-8")
         say(f"evolve: wrote {target}")

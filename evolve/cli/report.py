@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from evolve.cli.common import open_state, run_option, say
+from evolve.cli.common import json_option, open_state, print_json, run_option, say
 
 
 @click.command("report")
@@ -19,20 +19,24 @@ from evolve.cli.common import open_state, run_option, say
     "--to", "target", nargs=2, metavar="TRACKER PLACE",
     help="Instead, into an experiment tracker: tensorboard FOLDER, mlflow STORE, wandb FOLDER (offline).",
 )  # fmt: skip
+@json_option
 def command(
-    name: str | None, out: str | None, as_markdown: bool, no_transcripts: bool, bundle: str | None, target: tuple[str, str] | None
-) -> None:
+    name: str | None, out: str | None, as_markdown: bool, no_transcripts: bool, bundle: str | None,
+    target: tuple[str, str] | None, as_json: bool,
+) -> None:  # fmt: skip
     """A run in one self-contained file: curves, winning path with diffs, failures, costs, integrity, how to repeat it."""
     archive, state = open_state(name)
     if bundle:
         from evolve.export.bundle import pack
 
-        say(f"evolve: wrote {pack(archive, state.run, Path(bundle))}")
+        _wrote(str(pack(archive, state.run, Path(bundle))), state.run, as_json)
         return
     if target:
         from evolve.export.trackers import export, load
 
         sent = export(archive, state.run, load(*target, state.run))
+        if as_json:
+            print_json({"run": state.run, "points": sent, "tracker": target[0], "place": target[1]})
         say(f"evolve: {sent} points of run {state.run!r} went to {target[0]} at {target[1]}")
         return
     from evolve.export.report import Report, html, markdown
@@ -45,4 +49,10 @@ def command(
         click.echo(text, nl=False)
         return
     Path(place).write_text(text, encoding="utf-8")
+    _wrote(place, state.run, as_json)
+
+
+def _wrote(place: str, run: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"run": run, "file": place})
     say(f"evolve: wrote {place}")

@@ -64,7 +64,7 @@ def git(place: Path, *words: str) -> str:
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
 
-WITHOUT_JSON = {"completion", "ui", "pick", "report"}
+WITHOUT_JSON = {"completion", "ui"}
 
 
 def test_every_command_can_speak_json() -> None:
@@ -79,7 +79,7 @@ def test_every_command_can_speak_json() -> None:
 @pytest.mark.parametrize(
     "words",
     [("status",), ("show",), ("show", "#1"), ("diff",), ("diff", "--parent"), ("best",), ("best", "--why"), ("budget",),
-     ("tasks",), ("note", "be bold"), ("pause",), ("resume",), ("stop",), ("wait", "--for", "40")],
+     ("tasks",), ("pick", "--no-check"), ("report", "--no-transcripts"), ("note", "be bold"), ("pause",), ("resume",), ("stop",), ("wait", "--for", "40")],
     ids=" ".join,
 )  # fmt: skip
 def test_json_is_one_document_on_stdout(place: Path, words: tuple[str, ...]) -> None:
