@@ -124,9 +124,10 @@ def _doing(session: Session) -> str:
 
 def line(shown: View) -> str:
     """One line for a log file."""
+    count = f"{shown.evaluations}{f'/{shown.most}' if shown.most else ''} candidates"
     parts = [
         f"{clock(shown.seconds)}{f'/{clock(shown.limit)}' if shown.limit else ''}",
-        f"{shown.evaluations}{f'/{shown.most}' if shown.most else ''} candidates, {shown.rate:.1f}/s",
+        count + (f", {shown.rate:.1f}/s" if shown.rate else ""),
     ]
     for name, text in shown.best.items():
         parts.append(("" if len(shown.best) == 1 else f"{name}: ") + f"best {text}")
@@ -166,7 +167,7 @@ def block(shown: View) -> RenderableType:
         beside = f"  (random search {shown.control[name]})" if name in shown.control else ""
         rows.add_row("best" if len(shown.best) == 1 else name, Text.assemble((text, "bold green"), beside))
     most = f" of {shown.most}" if shown.most else ""
-    rows.add_row("candidates", f"{shown.evaluations}{most}, {shown.rate:.1f}/s, {shown.refused} refused")
+    rows.add_row("candidates", f"{shown.evaluations}{most}{f', {shown.rate:.1f}/s' if shown.rate else ''}, {shown.refused} refused")
     if shown.failures:
         rows.add_row("invalid", counts(shown.failures))
     if shown.money:
