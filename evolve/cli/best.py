@@ -47,7 +47,7 @@ def command(name: str | None, task: str | None, why: bool, as_json: bool) -> int
     mark = " (self-reported)" if verdict.self_reported else ""
     click.echo(f"best      {style(metric_text(metric, verdict.fitness, verdict.low, verdict.high), fg='green')}{mark}")
     click.echo(f"seed      {metric_text(metric, seed.fitness)}")
-    click.echo(f"commit    {champion.commit} (candidate #{champion.number}, {len(path) - 1} steps from the seed)")
+    click.echo(f"commit    {champion.commit} (candidate #{champion.number}, {len(path) - 1} step{'s' if len(path) != 2 else ''} from the seed)")
     if not take:
         click.echo("winner    none: nothing was better than the seed beyond the noise")
     for number, line in enumerate(take):
