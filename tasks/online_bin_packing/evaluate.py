@@ -6,7 +6,7 @@ import math
 
 CAPACITY = 100
 ITEMS = 1000
-INSTANCES = 10
+INSTANCES = 20
 SHAPE, SCALE = 3.0, 45.0
 """Of the Weibull distribution of sizes (the "Weibull" instances of Castineiras, De Cauwer and O'Sullivan 2012)."""
 
