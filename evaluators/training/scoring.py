@@ -4,7 +4,8 @@ Two workers that share nothing but the sealed state. The first scores every row,
 holdout mixed. The second sees a few of those rows again, in other company and another order, some as they were, some
 with everything after a secret position replaced by other text. What was said about a row must be said again, and what
 was said before that position must not change: a model that looks ahead, across rows, or back to earlier batches says
-something else. Neither worker sees a row twice, so nothing can be played back.
+something else. Neither worker sees a row as it was twice; a worker that plays back what it said about a beginning is
+judged by the first version it saw of each.
 """
 
 from __future__ import annotations
@@ -31,8 +32,12 @@ from evolve.evaluators.training.tracks import Track
 from evolve.tasks.errors import InfrastructureError
 from evolve.tasks.evidence import Check, Failure, FailureKind, Outcome
 
-ALTERED, REPEATED = 64, 16
-"""Rows shown again with another ending, and as they were."""
+ALTERED, ENDINGS, REPEATED = 64, 8, 16
+"""Rows shown again with other endings, in how many versions each, and rows shown again as they were.
+
+A version looks at one secret position, so a leak at a share p of the positions goes unseen with probability
+(1 - p)**(64 * 8): 3e-8 at one in thirty, 0.6 at one in a thousand; (1 - p)**64 for a program that remembers.
+"""
 
 COLUMNS = 32
 """Secret columns of the vocabulary whose log-probabilities are compared."""
@@ -193,8 +198,7 @@ def _score(
 
     said = visit(lambda worker: _first_visit(worker, track, data, every, order, set(again), out))
     if said is not None:
-        ends = {row: secret.randrange(track.sequence // 8, track.sequence) for row in again[:ALTERED]}
-        visit(lambda worker: _second_visit(worker, track, every, again, ends, said, secret, out))
+        visit(lambda worker: _second_visit(worker, track, every, again, said, secret, out))
     out.seconds = time.monotonic() - began
     return out
 
@@ -231,27 +235,29 @@ def _first_visit(
 
 
 def _second_visit(
-    worker: _Worker, track: Track, every: Rows, again: list[int], ends: dict[int, int], before: dict[int, _Said],
-    secret: random.Random, out: Score,
+    worker: _Worker, track: Track, every: Rows, again: list[int], before: dict[int, _Said], secret: random.Random,
+    out: Score,
 ) -> None:  # fmt: skip
     """Show rows again, some with another ending; compare what is said with what was said."""
     worker.start()
     worker.load()
-    shown = secret.sample(again, len(again))
+    whole = [(row, track.sequence) for row in again[-REPEATED:]]
+    cut = [(row, secret.randrange(track.sequence // 8, track.sequence)) for row in again[:ALTERED] * ENDINGS]
+    shown = secret.sample(whole + cut, len(whole) + len(cut))
     same: list[Floats] = []
     prefix: list[Floats] = []
     for at in range(0, len(shown), track.scoring):
         batch = shown[at : at + track.scoring]
-        rows = every[batch]
-        for i, row in enumerate(batch):
-            if row in ends:  # tokens from position `end` on are another row's; logits before it must stay
-                rows[i, ends[row] :] = every[secret.randrange(len(every)), ends[row] :]
-        for row, said in zip(batch, worker.score(rows), strict=True):
-            end = ends.get(row, track.sequence)
-            (prefix if row in ends else same).append(np.abs(said.columns[:end] - before[row].columns[:end]))
+        rows = every[[row for row, _ in batch]]
+        for i, (_, end) in enumerate(batch):
+            if end < track.sequence:  # tokens from position `end` on are another row's; logits before it must stay
+                rows[i, end:] = every[secret.randrange(len(every)), end:]
+        for (row, end), said in zip(batch, worker.score(rows), strict=True):
+            found = prefix if end < track.sequence else same
+            found.append(np.abs(said.columns[:end] - before[row].columns[:end]))
             if end > 1:  # the targets before the last unchanged input are unchanged too
-                (prefix if row in ends else same).append(np.abs(said.nats[: end - 1] - before[row].nats[: end - 1]))
-    if not ends or not same:
+                found.append(np.abs(said.nats[: end - 1] - before[row].nats[: end - 1]))
+    if not prefix or not same:
         out.checks.append(Check("causality", Outcome.UNABLE, "too few rows to look at again"))
         return
     most, mean = TOLERANCE[track.device]
