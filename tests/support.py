@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -41,9 +42,14 @@ def _no_jail() -> str:
 def require(part: str) -> None:
     """Skip the calling test with a reason where `part` is not here; fail where EVOLVE_REQUIRE names it."""
     if why := _missing(part):
-        if part in os.environ.get("EVOLVE_REQUIRE", "").split(","):
-            pytest.fail(f"EVOLVE_REQUIRE names {part!r}, but {why}")
-        pytest.skip(why)
+        missing(part, why)
+
+
+def missing(part: str, why: str) -> NoReturn:
+    """Skip the calling test, or fail it where EVOLVE_REQUIRE names `part`."""
+    if part in os.environ.get("EVOLVE_REQUIRE", "").split(","):
+        pytest.fail(f"EVOLVE_REQUIRE names {part!r}, but {why}")
+    pytest.skip(why)
 
 
 def test_data(*parts: str) -> Path:

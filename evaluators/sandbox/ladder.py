@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evolve.evaluators.sandbox import Command, Outcome, probe
+from evolve.evaluators.sandbox import Command, Outcome, probe, remembered
 from evolve.evaluators.sandbox.local import LABELS, LocalSandbox
 from evolve.tasks.errors import SandboxError
 from evolve.tasks.evidence import FailureKind
@@ -215,13 +215,27 @@ def _value(outcome: Outcome) -> object:
 
 @functools.cache
 def ladder() -> tuple[RungReport, ...]:
-    """Every rung tried on this machine, strongest first (what `evolve doctor` prints)."""
-    return tuple(test_rung(rung) for rung in RUNGS)
+    """Every rung tried on this machine, strongest first (what `evolve doctor` prints). Believes nothing remembered, and
+    puts right what is."""
+    reports = tuple(test_rung(rung) for rung in RUNGS)
+    for report in reports[:-1]:
+        remembered.remember(report.rung, report.available)
+    return reports
+
+
+def _why_not(rung: str) -> str:
+    """Why a rung cannot be used here; empty where it passes its self-test, now or (`remembered`) as things are now."""
+    if remembered.holds(rung):
+        return ""
+    report = test_rung(rung)
+    remembered.remember(rung, report.available)
+    return "" if report.available else report.why or "it does not hold"
 
 
 @functools.cache
 def strongest() -> str:
-    """The strongest rung whose self-test passes here; "bare" where none does.
+    """The strongest rung whose self-test passes here; "bare" where none does. A pass is remembered for later processes
+    (`remembered`).
 
     EVOLVE_SANDBOX names one to use instead of the strongest; it must pass as well. Raises SandboxError where it does not.
     """
@@ -229,11 +243,11 @@ def strongest() -> str:
     if wanted:
         if wanted not in RUNGS:
             raise SandboxError(f"EVOLVE_SANDBOX={wanted!r} names no rung; there are {', '.join(RUNGS)}")
-        if wanted != "bare" and not (report := test_rung(wanted)).available:
-            raise SandboxError(f"EVOLVE_SANDBOX={wanted!r} does not hold on this machine: {report.why}")
+        if wanted != "bare" and (why := _why_not(wanted)):
+            raise SandboxError(f"EVOLVE_SANDBOX={wanted!r} does not hold on this machine: {why}")
         return wanted
     for rung in RUNGS[:-1]:
-        if test_rung(rung).available:
+        if not _why_not(rung):
             return rung
     return "bare"
 

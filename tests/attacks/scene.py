@@ -130,16 +130,18 @@ class Scene:
         assert made.stdout is not None and made.stdout.readline() == b"ready\n"
         return made
 
+    def reniced(self) -> bool:
+        return os.getpriority(os.PRIO_PROCESS, self.twin.pid) != os.getpriority(os.PRIO_PROCESS, 0)
+
     def renew(self, *, swept: bool) -> None:
         """Make good what an attack broke, so that the next one starts from the same scene."""
         if not swept and os.getuid() == 0 and self.uid:
             system.send_kill_to_all_of(self.uid)
             self.twin.wait()
-        if self.twin.poll() is not None or self.state(self.twin.pid) == "T" or self.limits(self.twin.pid):
+        if self.twin.poll() is not None or self.state(self.twin.pid) == "T" or self.limits(self.twin.pid) or self.reniced():
             self.twin.kill()
             self.twin.wait()
             self.twin = self._twin()
-        os.setpriority(os.PRIO_PROCESS, self.twin.pid, 0)
         os.sched_setaffinity(self.twin.pid, os.sched_getaffinity(0))
         (self.open / "grader_helper.py").write_text("GRADE = 'honest'\n")
         for name in ("planted", "sitecustomize.py", "cache/kernel.so", "result.json"):
