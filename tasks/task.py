@@ -28,6 +28,9 @@ _BYTES = {"": 1, "k": 1 << 10, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 
 _CONSTRAINT = re.compile(r"^\s*([A-Za-z_][\w.]*)\s*(<=|>=|<|>|==)\s*(\S+)\s*$")
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 
+SIZE, DIFFERENCE = "code_size", "code_difference"
+"""Descriptors that every candidate has: bytes of its editable files, and how far they are from the seed's (0..1)."""
+
 
 def duration(value: str | float, where: str = "duration") -> float:
     """Seconds of `"2m"`, `"1.5h"`, `"300"`, `300`. Raises TaskError on anything else."""
@@ -127,6 +130,7 @@ class Evaluation:
                `evaluate.py` that runs outside the candidate's process) or the name of a registered evaluator.
     settings:  evaluator-specific keys (`[evaluate.settings]`).
     timeout:   seconds of wall time for one sample, from the candidate's start.
+    descriptors: axes of the map of what was found, by default `SIZE` and `DIFFERENCE`: those or metrics, two at most.
     """
 
     evaluator: str = "command"
@@ -141,6 +145,7 @@ class Evaluation:
     repeats: Repeats = field(default_factory=Repeats)
     timeout: float = 600.0
     gpus: int = 0
+    descriptors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,12 +237,14 @@ class Task:
     def digest(self, protected_tree: str = "") -> str:
         """Hex sha256 over what affects a score: editable, environment, evaluate, limits, the protected tree.
 
-        Instructions, context, names and budgets are left out: they do not change what a version is worth.
+        Instructions, context, names, budgets and descriptors are left out: they do not change what a version is worth.
         """
+        evaluate = asdict(self.evaluate)
+        del evaluate["descriptors"]
         facts = {
             "editable": self.editable,
             "environment": asdict(self.environment),
-            "evaluate": asdict(self.evaluate),
+            "evaluate": evaluate,
             "limits": asdict(self.limits),
             "protected": protected_tree,
         }
@@ -263,6 +270,7 @@ _SCHEMA: dict[str, tuple[str, ...]] = {
         "repeats",
         "timeout",
         "gpus",
+        "descriptors",
     ),
     "limits": ("memory", "processes", "disk", "inodes", "output", "files", "cpu"),
     "evaluate.metrics": ("name", "goal", "unit", "pattern"),
@@ -439,7 +447,19 @@ def _read_evaluate(table: Mapping[str, Any], where: str) -> Evaluation:
         ),
         timeout=duration(table.get("timeout", 600.0), f"{where}: evaluate.timeout"),
         gpus=_count(table.get("gpus", 0), f"{where}: evaluate.gpus"),
+        descriptors=_read_descriptors(table, names, where),
     )
+
+
+def _read_descriptors(table: Mapping[str, Any], metrics: Iterable[str], where: str) -> tuple[str, ...]:
+    where = f"{where}: evaluate.descriptors"
+    found, known = _strings(table.get("descriptors", []), where), (SIZE, DIFFERENCE, *metrics)
+    for used in found:
+        if used not in known:
+            raise TaskError(f"{where}: {used!r} is no descriptor of this task; {_nearest(used, known)}")
+    if len(set(found)) != len(found) or len(found) > 2:
+        raise TaskError(f"{where} must be at most two different ones, not {list(found)}")
+    return found
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -3,7 +3,8 @@
     /                        runs                    /index.json
     /r/<run>                 a run                   /r/<run>.json
     /r/<run>/lineage         the graph               /r/<run>/lineage.json        columns (evolve.web.columns)
-    /r/<run>/islands         islands, MAP-Elites     /r/<run>/islands.json
+    /r/<run>/islands         islands                 /r/<run>/islands.json
+    /r/<run>/cells           MAP-Elites cells        /r/<run>/cells.json          ?x= &y= &task=
     /r/<run>/pareto          two metrics             /r/<run>/pareto.json         ?x= &y= &task=
     /r/<run>/table           candidates              /r/<run>/table.json, .csv, .parquet   ?q= &sort= &status= ...
     /r/<run>/c/<candidate>   one candidate           /r/<run>/c/<candidate>.json
@@ -18,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class Site:
             ("/index.json", self.index),
             ("/r/{run}.json", self.run),
             ("/r/{run}/islands.json", self.islands),
+            ("/r/{run}/cells.json", self.cells),
             ("/r/{run}/pareto.json", self.pareto),
             ("/r/{run}/table.json", self.table),
             ("/r/{run}/find.json", self.find),
@@ -118,13 +120,17 @@ class Site:
         with live.lock:
             return pages.islands(live)
 
+    def cells(self, request: Request) -> Any:
+        live = self._live(request)
+        query = request.query_params
+        with live.lock:
+            return pages.cells(live, _task(live, query), query.get("x", ""), query.get("y", ""))
+
     def pareto(self, request: Request) -> Any:
         live = self._live(request)
+        query = request.query_params
         with live.lock:
-            task = request.query_params.get("task") or next(iter(live.tasks))
-            if task not in live.tasks:
-                raise UsageError(f"run {live.run!r} has no task {task!r}")
-            return pages.pareto(live, task, request.query_params.get("x", ""), request.query_params.get("y", ""))
+            return pages.pareto(live, _task(live, query), query.get("x", ""), query.get("y", ""))
 
     def table(self, request: Request) -> Any:
         live = self._live(request)
@@ -271,9 +277,16 @@ class Site:
 
 
 _PAGES = (
-    "/", "/r/{run}", "/r/{run}/lineage", "/r/{run}/islands", "/r/{run}/pareto", "/r/{run}/table",
+    "/", "/r/{run}", "/r/{run}/lineage", "/r/{run}/islands", "/r/{run}/cells", "/r/{run}/pareto", "/r/{run}/table",
     "/r/{run}/c/{candidate}", "/r/{run}/compare/{a}/{b}",
 )  # fmt: skip
+
+
+def _task(live: Live, query: Mapping[str, str]) -> str:
+    task = query.get("task") or next(iter(live.tasks))
+    if task not in live.tasks:
+        raise UsageError(f"run {live.run!r} has no task {task!r}; it has: {', '.join(live.tasks)}")
+    return task
 
 
 async def _stream(live: Live, seen: dict[str, int] | None, ending: Callable[[], bool]) -> AsyncIterator[bytes]:

@@ -7,12 +7,16 @@ a page opens before it is whole and says so.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from evolve.population import events as ev
 from evolve.population.folds import Ledger
-from evolve.tasks.verdict import Verdict
+from evolve.population.folds.cells import Cells
+
+Interval = tuple[float | None, float | None, float | None]
+"""Fitness and its 95% interval."""
 
 FEED = 300
 """Events kept for the list of what happened last."""
@@ -66,11 +70,12 @@ class Index:
     sandboxes: dict[str, int] = field(default_factory=dict)
     checks: dict[str, dict[str, int]] = field(default_factory=dict)
     sessions: list[tuple[float, ev.Session]] = field(default_factory=list)
+    cells: Cells = field(default_factory=Cells)
     _operator_of: dict[int, str] = field(default_factory=dict)
-    _verdicts: dict[str, Verdict] = field(default_factory=dict)
+    _worth: dict[str, Interval] = field(default_factory=dict)
 
-    def apply(self, recorded: ev.Recorded) -> None:
-        """Fold one event; one seen before is ignored."""
+    def apply(self, recorded: ev.Recorded, size_of: Callable[[str, str], int] | None = None) -> None:
+        """Fold one event; one seen before is ignored. size_of: see `Cells.apply`; without it the cells stay empty."""
         if recorded.position < self.seen.get(recorded.log, 0):
             return
         self.seen[recorded.log] = recorded.position + 1
@@ -81,6 +86,8 @@ class Index:
             handler(event, recorded)
         self._place(event, recorded.oid)
         self._count(event, recorded)
+        if size_of is not None:
+            self.cells.apply(event, size_of)
         if line := headline(event):
             self.feed.append({"kind": event.kind, "time": round(recorded.time, 3), "text": line, **subject(event)})
 
@@ -107,9 +114,10 @@ class Index:
             case ev.Imported():
                 self.points.setdefault(event.task, [])
             case ev.Judged():
-                first = event.candidate not in self._verdicts
-                self._verdicts[event.candidate] = event.verdict
-                if first and not self.points.get(event.task) and event.verdict.fitness is not None:
+                first = event.candidate not in self._worth
+                verdict = event.verdict
+                self._worth[event.candidate] = (verdict.fitness, verdict.low, verdict.high)
+                if first and not self.points.get(event.task) and verdict.fitness is not None:
                     self._point(event.task, event.candidate, recorded)
             case ev.Promoted():
                 self._point(event.task, event.candidate, recorded, event.gain, event.low)
@@ -127,13 +135,12 @@ class Index:
     def _point(
         self, task: str, commit: str, recorded: ev.Recorded, gain: float | None = None, low: float | None = None
     ) -> None:
-        verdict = self._verdicts.get(commit)
+        fitness, low_now, high_now = self._worth.get(commit, (None, None, None))
         ledger = self.ledger
         self.points.setdefault(task, []).append(
             Point(
                 task, commit, ledger.evaluations, ledger.seconds(), ledger.money, ledger.gpu_seconds,
-                verdict.fitness if verdict else None, verdict.low if verdict else None, verdict.high if verdict else None,
-                gain, low, recorded.time,
+                fitness, low_now, high_now, gain, low, recorded.time,
             )
         )  # fmt: skip
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from evolve.population.candidate import Candidate
+from evolve.population.folds.cells import cut, descriptors
 from evolve.tasks.records import to_json
-from evolve.tasks.task import Task
+from evolve.tasks.task import DIFFERENCE, SIZE, Task
 from evolve.tasks.verdict import Status
 from evolve.web import columns
 
@@ -21,6 +22,9 @@ SCATTER = 700
 """Bins of the cloud of all candidates behind the curve."""
 
 FRONT = 3000
+
+OURS = ("islands", "greedy", "best-of-n", "random", "")
+"""Selectors known not to choose from MAP-Elites cells; of another it is not on record whether it does."""
 
 
 def runs(found: Mapping[str, Live], actions: bool) -> dict[str, Any]:
@@ -221,7 +225,7 @@ def budget(live: Live) -> dict[str, Any]:
 
 
 def islands(live: Live) -> dict[str, Any]:
-    """Islands with their members and their best so far over time; MAP-Elites cells where candidates carry them."""
+    """Islands with their members and their best so far over time."""
     state = live.state
     out = []
     best: dict[tuple[str, str], list[list[Any]]] = {}
@@ -246,8 +250,49 @@ def islands(live: Live) -> dict[str, Any]:
                     "series": best.get((task, name), []),
                 }
             )
-    cells = getattr(state, "cells", None)
-    return {"islands": out, "metrics": columns.metrics(live), "cells": to_json(cells) if cells else None}
+    return {"islands": out, "metrics": columns.metrics(live), "tasks": list(live.tasks)}
+
+
+def cells(live: Live, task: str, x: str = "", y: str = "") -> dict[str, Any]:
+    """The MAP-Elites map of a task: cells over two descriptors, the best candidate of each, and when they were filled.
+
+    A cell is [column, row, candidates, fitness, number of its elite]; edges are in the descriptors' own units.
+    """
+    definition, state = live.tasks[task], live.state
+    names = descriptors(definition)
+    x = x if x in names else names[0]
+    y = y if y in names and y != x else next(name for name in names if name != x)
+    order = [c for c in map(state.candidates.__getitem__, state.lineage.verdict_order) if c.task == task]
+    found = cut(live.index.cells, order, x, y)
+    selector = state.lineage.opened.selector if state.lineage.opened else ""
+    return {
+        "task": task,
+        "tasks": list(live.tasks),
+        "metric": columns.metrics(live)[task],
+        "descriptors": [_descriptor(definition, name) for name in names],
+        "declared": list(definition.evaluate.descriptors),
+        "x": x,
+        "y": y,
+        "columns": [columns._short(v) for v in found.columns],
+        "rows": [columns._short(v) for v in found.rows],
+        "cells": [[c.column, c.row, c.count, columns._short(c.elite.fitness), c.elite.number] for c in found.cells],
+        "placed": found.placed,
+        "scored": sum(c.fitness is not None for c in order),
+        "filled": [list(pair) for pair in found.filled],
+        "selector": selector,
+        "steers": None if selector not in OURS else False,
+        "indexed": live.indexed,
+    }
+
+
+def _descriptor(task: Task, name: str) -> dict[str, str]:
+    for metric in task.evaluate.metrics:
+        if metric.name == name:
+            return {"name": name, "unit": metric.unit, "what": f"metric {name}"}
+    return {
+        SIZE: {"name": name, "unit": "bytes", "what": "code size"},
+        DIFFERENCE: {"name": name, "unit": "", "what": "difference from the seed's code"},
+    }[name]
 
 
 def pareto(live: Live, task: str, x: str = "", y: str = "") -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from evolve.errors import UsageError
 from evolve.population import events as ev
 from evolve.population.archive import Archive
 from evolve.population.candidate import Candidate
+from evolve.population.checkpoint import due, events_in
 from evolve.population.folds import RunState
+from evolve.population.git import Store
 from evolve.tasks.task import Task
+from evolve.web import kept
 from evolve.web.index import Index, headline, subject
 
 POLL = 0.25
@@ -47,7 +51,9 @@ class Live:
         self._archive = Archive(path)
         self._heads: Mapping[str, str] = {}
         self._behind: Iterator[ev.Recorded] = iter(())
+        self._kept = 0
         self._follow()
+        self._size_of = sizes(self._archive.store, self.tasks)
         self._thread = threading.Thread(target=self._work, name=f"follow {run}", daemon=True)
         self._thread.start()
 
@@ -67,7 +73,6 @@ class Live:
             opened = state.lineage.opened
             for name, task in (opened.tasks if opened else {}).items():
                 self.tasks[name] = Task.parse(task.source, where=f"task {name}")
-            self._behind = self._archive.events(self.run, after=self.index.seen) if heads else iter(())
 
     def _extend(self) -> None:
         known = self.state.candidates
@@ -78,6 +83,7 @@ class Live:
 
     def _work(self) -> None:
         try:
+            self._take_up()
             while not self._ended.is_set():
                 self._poll()
                 if not self._index_some():
@@ -85,6 +91,21 @@ class Live:
         except Exception as error:
             self.failed = f"following the run ended: {error}"
             raise
+
+    def _take_up(self) -> None:
+        """Begin the index where it was kept, if it was."""
+        found = kept.read(self._archive, self.run) or Index()
+        self._kept = events_in(found.seen)
+        behind = self._archive.events(self.run, after=found.seen) if self._heads else iter(())
+        with self.lock:
+            self.index, self._behind = found, behind
+
+    def _keep(self) -> None:
+        """Keep the index where enough came since it was kept last. Only this thread changes it."""
+        count = events_in(self.index.seen)
+        if self.indexed and due(self._kept, count):
+            kept.write(self._archive, self.run, self.index)
+            self._kept = count
 
     def _poll(self) -> None:
         heads = self._archive.heads(self.run)
@@ -97,13 +118,14 @@ class Live:
             self._extend()
             if self.indexed:
                 for recorded in fresh:
-                    self.index.apply(recorded)
+                    self.index.apply(recorded, self._size_of)
             self._heads = heads
             self.version += 1
             batch = self.batch(fresh)
             listeners = list(self._listeners)
         for listener in listeners:
             listener(batch)
+        self._keep()
 
     def _index_some(self) -> bool:
         """Index a chunk; False once there is nothing left to index."""
@@ -114,15 +136,16 @@ class Live:
                 recorded = next(self._behind, None)
                 if recorded is None:
                     break
-                self.index.apply(recorded)
+                self.index.apply(recorded, self._size_of)
             else:
                 return True
         rest = list(self._archive.events(self.run, after=self.index.seen)) if self._heads else []
         with self.lock:
             for recorded in rest:
                 if recorded.position < self.state.seen.get(recorded.log, 0):
-                    self.index.apply(recorded)
+                    self.index.apply(recorded, self._size_of)
             self.indexed = True
+        self._keep()
         return False
 
     # ---- telling -------------------------------------------------------------------------------------------------
@@ -176,6 +199,19 @@ class Live:
             "feed": feed[-50:],
             "sent": round(time.time(), 3),
         }
+
+
+def sizes(store: Store, tasks: Mapping[str, Task]) -> Callable[[str, str], int]:
+    """What `Cells` asks: (task, tree) -> bytes of its editable files."""
+
+    @lru_cache(maxsize=4096)
+    def blob(oid: str) -> int:
+        return len(store.read(oid))
+
+    def size_of(task: str, tree: str) -> int:
+        return sum(blob(e.oid) for e in store.entries(tree) if e.regular and tasks[task].may_edit(e.path))
+
+    return size_of
 
 
 def _touches(event: ev.Event) -> tuple[str, ...]:

@@ -68,6 +68,8 @@ def test_task_table_errors(change: str, says: str) -> None:
         ("peak_vram_mb <= 80000", "peak_vram_mb <= lots", "is no constraint"),
         ("[limits]", "[limit]", "did you mean 'limits'"),
         ("screen = 1", "screen = 0", "at least 1"),
+        ('timeout = "10m"', 'descriptors = ["code_sizes"]', "did you mean 'code_size'"),
+        ('timeout = "10m"', 'descriptors = ["val_bpb", "code_size", "code_difference"]', "at most two"),
     ],
 )
 def test_other_errors_name_the_value(old: str, new: str, says: str) -> None:
@@ -102,7 +104,8 @@ def test_digest_covers_what_affects_a_score_and_nothing_else() -> None:
     assert base.digest("p") != base.digest("q")
     for old, new in (('timeout = "10m"', 'timeout = "9m"'), ('memory = "64G"', 'memory = "32G"'), ("80000", "70000")):
         assert Task.parse(GOOD.replace(old, new)).digest() != base.digest(), new
-    for old, new in (('name = "autoresearch"', 'name = "other"'), ('instructions = "program.md"', "")):
+    mapped = ("[evaluate]\n", '[evaluate]\ndescriptors = ["val_bpb", "code_size"]\n')
+    for old, new in (('name = "autoresearch"', 'name = "other"'), ('instructions = "program.md"', ""), mapped):
         assert Task.parse(GOOD.replace(old, new)).digest() == base.digest(), new
 
 

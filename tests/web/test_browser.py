@@ -98,7 +98,7 @@ def test_a_candidate_of_script_injections_stays_text(page: Any, server: Server, 
     page.wait_for_timeout(300)
     text = page.inner_text("#main")
     assert ATTACK in text, "the injection is shown as the text it is"
-    for path in ("", "/lineage?at=1", "/table", "/islands", "/pareto", "/compare/0/1", "/c/1?view=unified"):
+    for path in ("", "/lineage?at=1", "/table", "/islands", "/cells", "/pareto", "/compare/0/1", "/c/1?view=unified"):
         page.goto(f"http://127.0.0.1:{server.port}/r/{RUN}{path}")
         page.wait_for_selector("#main > *")
         page.wait_for_timeout(250)
@@ -260,7 +260,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 VIEWS = {
     "run": "/r/circles", "lineage": "/r/circles/lineage?at=best", "islands": "/r/circles/islands", "table": "/r/circles/table",
-    "candidate": "/r/circles/c/best", "compare": "/r/circles/compare/0/best", "pareto": "/r/circles/pareto", "runs": "/",
+    "candidate": "/r/circles/c/best", "compare": "/r/circles/compare/0/best", "pareto": "/r/circles/pareto", "cells": "/r/circles/cells",
+    "runs": "/",
 }  # fmt: skip
 
 
@@ -348,6 +349,17 @@ def test_filters_live_in_the_address(page: Any, recorded: Server) -> None:
     assert shown == page.evaluate("evolveStage.graph.status.slice(0, evolveStage.graph.n).filter(s => s === 2).length") > 0
     page.select_option("select:near(:text('colour'))", "island")
     until(page, "location.search.includes('colour=island') && location.search.includes('status=invalid')")
+
+
+def test_a_cell_of_the_map_opens_its_elite(page: Any, recorded: Server) -> None:
+    enter(page, recorded, "/r/circles/cells")
+    until(page, "document.querySelectorAll('.chart g.pick').length > 5")
+    assert "does not use cells" in page.inner_text("#main")
+    page.locator(".chart g.pick").nth(3).hover()
+    shown = page.locator(".chart g[pointer-events=none] text").text_content()
+    page.locator(".chart g.pick").nth(3).click()
+    page.wait_for_selector("h1")
+    assert shown.split()[0] == page.inner_text("h1")
 
 
 def test_pictures_leave_as_svg_and_png(page: Any, recorded: Server) -> None:

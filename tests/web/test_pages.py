@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
 from evolve.population import events as ev
 from evolve.population.brief import Brief
 from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Outcome, Sample
@@ -98,6 +100,20 @@ def test_diffs_against_parent_base_and_any(place: Scene, client: Client) -> None
     assert (compared["a"]["number"], compared["b"]["number"]) == (1, 3) and len(compared["diff"]["files"]) == 1
 
 
+def test_cells_hold_the_best_of_each_kind(place: Scene, client: Client) -> None:
+    grown(place)
+    settled(client, lambda page: page["candidates"] == 4 and page["scored"] == 3)
+    found = client.json(f"/r/{RUN}/cells.json?x=code_size&y=score")
+    assert (found["placed"], found["scored"], found["steers"], found["declared"]) == (3, 3, False, [])
+    assert [(cell[1], cell[2], cell[4]) for cell in found["cells"]] == [(0, 1, 0), (3, 1, 1), (11, 1, 3)]
+    sizes = [len(place.archive.store.files(place.archive.store.tree_of(c), place.task.may_edit)["program.py"]) for c in (place.base,)]
+    assert found["columns"] == [sizes[0], sizes[0]], "each edit changes one digit"
+    usual = client.json(f"/r/{RUN}/cells.json")
+    assert (usual["x"], usual["y"]) == ("code_size", "code_difference") and usual["cells"] == [], "these have no sketches"
+    refused = client.ask(f"/r/{RUN}/cells.json?task=nothing", Authorization=BEARER)
+    assert refused.status == 404 and b"has no task" in refused.read()
+
+
 def test_tables_filter_sort_and_leave_as_files(place: Scene, client: Client) -> None:
     grown(place)
     place.bear([place.base], {"IDLE = 0": "IDLE = 1"}, 1.0, '=HYPERLINK("http://evil")')
@@ -122,7 +138,6 @@ def test_tables_filter_sort_and_leave_as_files(place: Scene, client: Client) -> 
 def test_parquet_has_the_frames_columns(place: Scene, client: Client) -> None:
     import io
 
-    import pytest
 
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
@@ -170,3 +185,40 @@ def test_events_stream_live_and_are_taken_up_after_a_break(place: Scene, client:
     again = client.ask(f"/r/{RUN}/events", Authorization=BEARER, Last_Event_ID=quote(json.dumps(seen), safe='{}":, '))
     _, missed = _next_batch(again)
     assert 2 in [row[0] for row in missed["rows"]] and "faster still" in json.dumps(missed["feed"])
+
+
+def test_an_index_is_taken_up_where_it_was_kept(place: Scene, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evolve.population.archive import Archive
+    from evolve.web import kept, runs
+
+    one, _, two = grown(place)
+    settled(client, lambda page: page["candidates"] == 4)
+    monkeypatch.setattr(runs, "due", lambda have, total: total > have)
+    first = runs.Live(place.archive.path, RUN)
+    wait_for(lambda: kept.path(place.archive.home, RUN).exists())
+    first.close()
+    archive = Archive(place.archive.path)
+    found = kept.read(archive, RUN)
+    assert found == first.index and found.of_candidate[two] and found.cells.sizes[one] > 0
+    place.bear([two], {"IDLE = 0": "IDLE = 1"}, 5.0, "later")
+    place.writer.flush()
+    applied: list[int] = []
+    usual = runs.Index.apply
+    monkeypatch.setattr(runs.Index, "apply", lambda self, recorded, size: (applied.append(recorded.position), usual(self, recorded, size))[1])
+    second = runs.Live(place.archive.path, RUN)
+    wait_for(lambda: second.indexed)
+    second.close()
+    assert len(applied) == 2 and second.index.events == found.events + 2
+    kept.path(place.archive.home, RUN).write_bytes(b"damaged")
+    assert kept.read(archive, RUN) is None
+    kept.write(archive, RUN, found)
+    monkeypatch.setattr(kept, "VERSION", kept.VERSION + 1)
+    assert kept.read(archive, RUN) is None
+    archive.close()
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

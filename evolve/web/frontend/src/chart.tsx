@@ -95,7 +95,7 @@ function Marks({ one, x, y, right, tip, pick, line }: { one: Series; x: (v: numb
   );
 }
 
-function Tip({ x, y, text, width }: { x: number; y: number; text: string; width: number }) {
+export function Tip({ x, y, text, width }: { x: number; y: number; text: string; width: number }) {
   const shown = text.length > 70 ? text.slice(0, 69) + "…" : text;
   const wide = Math.min(shown.length * 6.3 + 14, width - 20);
   const left = Math.min(Math.max(x - wide / 2, 4), width - wide - 4);
@@ -158,11 +158,11 @@ export function standalone(svg: SVGSVGElement): string {
 
 const fileName = (title: string) => title.replace(/[^\w.-]+/g, "-").toLowerCase();
 
-function saveSvg(svg: SVGSVGElement, title: string): void {
+export function saveSvg(svg: SVGSVGElement, title: string): void {
   download(`${fileName(title)}.svg`, new Blob([standalone(svg)], { type: "image/svg+xml" }));
 }
 
-async function savePng(svg: SVGSVGElement, title: string): Promise<void> {
+export async function savePng(svg: SVGSVGElement, title: string): Promise<void> {
   const url = URL.createObjectURL(new Blob([standalone(svg)], { type: "image/svg+xml" }));
   const image = new Image();
   image.src = url;

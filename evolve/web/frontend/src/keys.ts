@@ -12,7 +12,7 @@ export const HELP: [string, string][] = [
   ["d", "diff: from the lineage or a table, open it; on a candidate, next thing to compare with"],
   ["Enter", "open the selected candidate"],
   ["/", "find"],
-  ["g then r, l, i, t", "go to run, lineage, islands, table"],
+  ["g then r, l, i, m, x, t", "go to run, lineage, islands, map, Pareto front, table"],
   ["+ − 0 and arrows", "in the lineage: zoom, fit, move"],
   ["b", "in the lineage: show the best"],
   ["t", "light or dark"],
@@ -41,7 +41,7 @@ export function bindKeys(): void {
     if (prefix) {
       prefix = false;
       const where = page.value;
-      const view = ({ r: "", l: "lineage", i: "islands", t: "table", x: "pareto" } as Record<string, string>)[key];
+      const view = ({ r: "", l: "lineage", i: "islands", m: "cells", t: "table", x: "pareto" } as Record<string, string>)[key];
       if ("run" in where && view !== undefined) return go(view ? href(where.run, view) : href(where.run));
     }
     if (key === "g") { prefix = true; return; }

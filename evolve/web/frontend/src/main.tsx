@@ -4,6 +4,7 @@ import "./style.css";
 import { announcement, connection, fetchJson, follow, go, href, page, query, theme, toggleTheme, type Page } from "./state";
 import { bindKeys, HELP, helpOpen } from "./keys";
 import { Candidate } from "./pages/candidate";
+import { Cells } from "./pages/cells";
 import { Compare } from "./pages/compare";
 import { Islands } from "./pages/islands";
 import { LineagePage } from "./pages/lineage";
@@ -14,7 +15,7 @@ import { Table } from "./pages/table";
 import { useDialog } from "./dialog";
 
 const VIEWS: [string, string, string][] = [
-  ["run", "", "Run"], ["lineage", "lineage", "Lineage"], ["islands", "islands", "Islands"],
+  ["run", "", "Run"], ["lineage", "lineage", "Lineage"], ["islands", "islands", "Islands"], ["cells", "cells", "Map"],
   ["pareto", "pareto", "Pareto"], ["table", "table", "Table"],
 ];
 
@@ -43,6 +44,7 @@ function content(where: Page) {
     case "run": return <Run run={where.run} />;
     case "lineage": return <LineagePage run={where.run} />;
     case "islands": return <Islands run={where.run} />;
+    case "cells": return <Cells run={where.run} />;
     case "pareto": return <Pareto run={where.run} />;
     case "table": return <Table run={where.run} />;
     case "candidate": return <Candidate key={where.run} run={where.run} candidate={where.candidate} />;

@@ -7,7 +7,7 @@ export const query = computed(() => location_.value.searchParams);
 
 export type Page =
   | { view: "runs" }
-  | { view: "run" | "lineage" | "islands" | "pareto" | "table"; run: string }
+  | { view: "run" | "lineage" | "islands" | "cells" | "pareto" | "table"; run: string }
   | { view: "candidate"; run: string; candidate: string }
   | { view: "compare"; run: string; a: string; b: string }
   | { view: "nowhere" };
@@ -22,7 +22,7 @@ function parse(path: string): Page {
   if (!view) return { view: "run", run };
   if (view === "c" && a) return { view: "candidate", run, candidate: a };
   if (view === "compare" && a && b) return { view: "compare", run, a, b };
-  if (view === "lineage" || view === "islands" || view === "pareto" || view === "table") return { view, run };
+  if (view === "lineage" || view === "islands" || view === "cells" || view === "pareto" || view === "table") return { view, run };
   return { view: "nowhere" };
 }
 

@@ -60,7 +60,14 @@ export type Island = {
   series: [number, number, number][];
 };
 
-export type IslandsPage = { islands: Island[]; metrics: Record<string, Metric>; cells: unknown };
+export type IslandsPage = { islands: Island[]; metrics: Record<string, Metric>; tasks: string[] };
+
+export type CellsPage = {
+  task: string; tasks: string[]; metric: Metric; descriptors: { name: string; unit: string; what: string }[];
+  declared: string[]; x: string; y: string; columns: number[]; rows: number[];
+  cells: [number, number, number, number, number][]; placed: number; scored: number; filled: [number, number][];
+  selector: string; steers: boolean | null; indexed: boolean;
+};
 
 export type ParetoPage = {
   task: string; tasks: string[]; x: string; y: string; metrics: { name: string; goal: string; unit: string }[];

@@ -36,9 +36,7 @@ export function Islands({ run }: { run: string }) {
           </Card>
         );
       })}
-      <Card title="MAP-Elites">
-        <Empty>This run has no behaviour descriptors, so there are no cells to fill. A task that names descriptors, with the selector map-elites, shows its map here.</Empty>
-      </Card>
+      <p class="dim">What kinds of program were found, whatever their island: <a href={href(run, "cells")}>the MAP-Elites map</a>.</p>
     </div>
   );
 }
