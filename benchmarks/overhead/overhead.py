@@ -183,9 +183,11 @@ def main() -> int:
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--proposals", type=int, default=8)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--keep", type=Path, help="leave the archive in this new folder")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="evolve-overhead-") as folder:
-        place = Path(folder)
+        place = Path(args.keep or folder)
+        place.mkdir(exist_ok=True)
         row = run(place, args)
         windows = row["windows"]
         assert isinstance(windows, list)
@@ -201,6 +203,7 @@ def main() -> int:
     if len(windows) > 4:
         first, last = median(w["per_second"] for w in windows[:3]), median(w["per_second"] for w in windows[-3:])
         row["flatness"] = first / last
+        row["cpu_flatness"] = median(w["cpu_ms"] for w in windows[-3:]) / median(w["cpu_ms"] for w in windows[:3])
     shown = {k: v for k, v in row.items() if k not in ("windows", "machine")}
     print(json.dumps(shown, indent=1))
     if args.out:
