@@ -286,6 +286,7 @@ class Session:
     def _close_session(self, why: str) -> None:
         self.search.append(ev.Session("closed", seconds=time.monotonic() - self.began, why=why))
         self.writer.flush()
+        self.opened.archive.keep(self.state)
 
     def reason(self) -> str:
         return self.search.stop_reason or self.search.spent() or "finished"

@@ -212,6 +212,10 @@ class Archive:
         """Keep a state so that the next opening is quick. What it holds is made durable first. Raises DiskError."""
         replay.save(self, state.run, state)
 
+    def keep(self, state: RunState) -> None:
+        """`save` a state that its owner lets go of, if much happened since the last checkpoint and the disk has room."""
+        replay.keep(self, state.run, state)
+
     def recorded(self, oid: str, log: str = "") -> ev.Recorded:
         """The event of one log commit, in its place; `log` is not written in it."""
         return self._read(log, oid, b"")

@@ -20,6 +20,9 @@ from evolve.cli import COMMANDS
 from evolve.mutators import Desk
 from evolve.population.archive import Archive
 from evolve.population.brief import Brief, Proposal
+from evolve.population.events import Event
+from evolve.tasks.errors import ArchiveError
+from evolve.tasks.verdict import CONFIRM
 from tests.search.scene import Climb, cli, json_lines, make_repository, run_toy
 
 
@@ -271,6 +274,77 @@ def test_kill_nine_loses_no_verdict_and_measures_nothing_twice(toy: Path) -> Non
     briefs = [r.event.brief.number for r in archive.events("toy") if isinstance(r.event, ev.Asked)]
     assert sorted(briefs) == list(range(1, len(briefs) + 1))
     assert subprocess.run(["git", "-C", str(archive.path), "fsck", "--full"], capture_output=True, check=False).returncode == 0
+
+
+SLOW = """import time
+
+X = 1.0
+Y = 2.0
+time.sleep(0.4)
+print(f"score: {X + Y}")
+"""
+
+
+def told(place: Path) -> list[Event]:
+    """What the record says by now."""
+    try:
+        archive = Archive.open(place)
+    except ArchiveError:
+        return []  # not there yet
+    try:
+        return [recorded.event for recorded in archive.events("toy")] if "toy" in archive.runs() else []
+    finally:
+        archive.close()
+
+
+def killed_in_a_job(place: Path, job: str = "") -> str:
+    """Start the run, kill it while a job of a candidate runs (`job` where one is named), and return that job."""
+    from evolve.population import events as ev
+
+    before = len(told(place))
+    process = start(place, "--seed", "2", "--workers", "1")
+    deadline = time.monotonic() + 60
+    try:
+        while time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()[1]
+            happened = told(place)
+            ended = {event.job for event in happened if isinstance(event, ev.Measured)}
+            begun = [e for e in happened[before:] if isinstance(e, ev.Started) and e.stage != CONFIRM and e.job not in ended]
+            for event in begun:
+                if event.job == job or (not job and event.attempt == 1 and not event.job.startswith("0/")):
+                    return event.job
+            time.sleep(0.02)
+        pytest.fail("no job was seen running within a minute")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_kill_in_a_running_job_costs_one_start(tmp_path: Path) -> None:
+    """Killed in a running job: charged, started again, measured once; three times the same one ends its candidate."""
+    from evolve.population import events as ev
+
+    place = make_repository(tmp_path / "toy", program=SLOW)
+    cut = [killed_in_a_job(place) for _ in range(3)]
+    assert len(set(cut)) == 3
+    stubborn = killed_in_a_job(place)
+    assert [killed_in_a_job(place, stubborn) for _ in range(2)] == [stubborn] * 2
+    count = sum(isinstance(event, ev.Born) for event in told(place))
+    cli("run", "--evals", str(count + 2), "--no-control", cwd=place)
+    happened = told(place)
+    archive = Archive.open(place)
+    state = archive.state("toy")
+    archive.close()
+    starts = {job: [e.attempt for e in happened if isinstance(e, ev.Started) and e.job == job] for job in [*cut, stubborn]}
+    ends = {job: [e for e in happened if isinstance(e, ev.Measured) and e.job == job] for job in [*cut, stubborn]}
+    assert [starts[job] for job in cut] == [[1, 2]] * 3 and starts[stubborn] == [1, 2, 3]
+    assert all(len(found) == 1 for found in ends.values())
+    given_up = state.candidates[ends[stubborn][0].candidates[0]].verdict
+    assert given_up is not None and "takes the machine down" in given_up.reason
+    assert all(state.candidates[ends[job][0].candidates[0]].verdict is not None for job in cut)
+    assert not any("program.py" in line for line in subprocess.run(
+        ["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines() if str(place) in line
+    )  # fmt: skip
 
 
 def test_detach_wait_note_and_stop(toy: Path) -> None:

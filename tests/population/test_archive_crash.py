@@ -91,7 +91,7 @@ def test_kill_at_a_failpoint(
     check_goes_on(repo)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(20))
 def test_kill_at_any_time(repo: Path, tmp_path: Path, seed: int) -> None:
     """With folds and maintenance under way."""
     acks = tmp_path / "acks"

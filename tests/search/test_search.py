@@ -12,6 +12,7 @@ from evolve.errors import BaselineError, InfrastructureError, RepositoryError, T
 from evolve.evaluators.evaluator import Job
 from evolve.evaluators.executors import InProcessExecutor
 from evolve.mutators import Desk
+from evolve.population import checkpoint, replay
 from evolve.population import events as ev
 from evolve.population.archive import Archive
 from evolve.population.brief import Brief, Proposal
@@ -313,3 +314,12 @@ def test_steering_from_another_process(tmp_path: Path) -> None:
     session, result = run_toy(place, evaluations=1000, mutator=Listener())
     assert result.reason in ("stopped", "evaluations") and result.evaluations <= 140
     assert ("try larger steps",) in seen and session.state.ledger.limits["evaluations"] == 90.0
+
+
+def test_a_run_that_ends_leaves_a_checkpoint_for_the_next_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "WORTH_KEEPING", 10)
+    toy = make_repository(tmp_path / "r")
+    run_toy(toy, evaluations=6)
+    with Archive.open(toy) as archive:
+        kept = checkpoint.read_cache(archive.home, "toy")
+        assert kept and checkpoint.count(kept) == sum(1 for _ in archive.events("toy"))
