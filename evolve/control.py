@@ -14,7 +14,8 @@ from typing import Protocol
 from evolve.evaluators.evaluator import Executor, Job
 from evolve.population import events as ev
 from evolve.population.git import Store
-from evolve.search import Ground, Search, stream
+from evolve.search import Ground, Search
+from evolve.streams import stream
 from evolve.tasks.errors import InfrastructureError
 from evolve.tasks.policy import check_edit
 from evolve.tasks.verdict import judge

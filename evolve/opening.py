@@ -26,6 +26,7 @@ from evolve.population.archive import Archive
 from evolve.population.folds import RunState
 from evolve.population.git import Store
 from evolve.population.novelty import shape, sketch
+from evolve.population.policy import Policy
 from evolve.population.writer import Writer
 from evolve.search import Ground
 from evolve.settings import RunSettings
@@ -97,6 +98,8 @@ def _open(settings: RunSettings, sources: list[Source], archive: Archive, writer
         _begin(settings, sources, archive, writer, state, run, warnings)
     opened = state.lineage.opened
     assert opened is not None
+    if resumed:
+        _report_policy(settings, opened, warnings)
     grounds, sites, graders = {}, {}, {}
     for source in sources:
         name = source.task.name
@@ -173,8 +176,9 @@ def _begin(
         tasks[source.task.name] = ev.TaskOpened(base, source.task.source, digest, source.bundled)
     seed = settings.seed if settings.seed is not None else secrets.randbits(32)
     event = ev.RunOpened(
-        run, tasks, seed, package.__version__, mutator=",".join(settings.mutators), selector=settings.selector
-    )
+        run, tasks, seed, package.__version__, mutator=",".join(settings.mutators), selector=settings.selector,
+        settings={"policy": Policy.of(settings.policy).record()},
+    )  # fmt: skip
     state.apply(writer.append(event))
 
 
@@ -335,6 +339,14 @@ def _report_moved_head(source: Source, opened: ev.TaskOpened, archive: Archive, 
             warnings.append(
                 f"HEAD has moved on to {head[:12]}; the run keeps its base {opened.base[:12]} (--from HEAD --name X adopts it)"
             )
+
+
+def _report_policy(settings: RunSettings, opened: ev.RunOpened, warnings: list[str]) -> None:
+    """A run keeps the policy that it was opened with; raises UsageError for one that is none."""
+    wanted, kept = Policy.of(settings.policy).record(), Policy.known(opened.settings.get("policy", {})).record()
+    for name in settings.policy:
+        if wanted[name] != kept[name]:
+            warnings.append(f"policy part {name} stays {kept[name]}, as the run was opened; a new --name takes {wanted[name]}")
 
 
 def _limits(settings: RunSettings, writer: Writer, state: RunState) -> None:

@@ -6,27 +6,28 @@ each brief is a pure function of the log up to the positions it names.
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from evolve.asking import Asker
 from evolve.evaluators.evaluator import Job, Stage
 from evolve.gate import Gatekeeper
-from evolve.mutators.outside import OUTSIDE
 from evolve.population import events as ev
 from evolve.population.brief import Brief, Proposal
 from evolve.population.candidate import Candidate
 from evolve.population.folds import RunState
 from evolve.population.git import Entry
-from evolve.population.novelty import Novelty, shape, sketch
-from evolve.population.selection import Population, Selector
+from evolve.population.novelty import shape, sketch
+from evolve.population.policy import Policy
+from evolve.population.selection import Selector
+from evolve.studies import Tuner
 from evolve.tasks.errors import EvolveError, InfrastructureError
 from evolve.tasks.evidence import Artifact, Evidence, Failure, FailureKind
 from evolve.tasks.policy import check_edit
 from evolve.tasks.task import Task
 from evolve.tasks.verdict import CONFIRM, Verdict, judge
+from evolve.upkeep import Upkeep
 
 MOST_STARTS = 3
 """A job started this often without an end took the machine down: its candidate is INVALID."""
@@ -74,15 +75,6 @@ class Unfinished:
     jobs: list[Job] = field(default_factory=list)
 
 
-def stream(seed: int, purpose: str, number: int) -> random.Random:
-    """The random stream of (run seed, purpose, number); the same on every machine and Python."""
-    return random.Random(stream_seed(seed, purpose, number))
-
-
-def stream_seed(seed: int, purpose: str, number: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}/{number}".encode()).digest()[:8], "big")
-
-
 class Search:
     """Chooses and remembers; see `evolve.loop.evolve` for the order in which its methods are called."""
 
@@ -98,20 +90,23 @@ class Search:
         evidence: Callable[[str], list[Evidence]],
         dates: Callable[[], float],
         timer: Callable[[], float],
+        immediate: Sequence[str] = (),
     ) -> None:
-        """operators: mutator name -> the operators it answers. evidence: commit -> all its evidence, oldest first.
+        """operators: mutator name -> the operators it answers. immediate: those of them that answer at once and so share
+        the evaluation slots. evidence: commit -> all its evidence, oldest first.
         dates: seconds since the epoch for commits. timer: a monotonic clock in seconds for the wall-time budget."""
         self.record, self.objects, self.state, self.grounds = record, objects, state, grounds
         self.selector, self.operators, self.evidence = selector, operators, evidence
-        self.dates, self.timer = dates, timer
+        self.dates, self.timer, self.immediate = dates, timer, tuple(immediate)
         opened = state.lineage.opened
         if opened is None:
             raise EvolveError("the run has no run_opened event; open it with evolve.api.open_run")
         self.seed = opened.seed
-        self.gates = Gatekeeper(self)
+        self.policy = Policy.known(opened.settings.get("policy", {}))
+        self.gates, self.asker, self.tuner = Gatekeeper(self), Asker(self), Tuner(self)
+        self.upkeep = Upkeep(self)
         self._files: dict[str, dict[str, bytes]] = {}
         self._modes: dict[str, dict[str, int]] = {}
-        self._novelty: dict[str, tuple[object, Novelty]] = {}
         self._errors_in_a_row = 0
         self._session_start = timer()
         self._session_base = state.ledger.seconds()
@@ -122,7 +117,7 @@ class Search:
     def wants_more(self, mutator: str = "") -> bool:
         """Whether another brief fits: not paused or stopping, and every budget allows it with what is under way. One
         for outside also needs somebody there who wants it."""
-        if mutator == OUTSIDE and not self.state.pending.wanted:
+        if mutator and not self.asker.wants(mutator):
             return False
         if self.state.ledger.state != "running" or self.stop_reason:
             return False
@@ -160,86 +155,9 @@ class Search:
 
     def ask(self, mutator: str) -> Brief:
         """The next order for `mutator`, on record before it is returned."""
-        number = self.state.pending.next_brief
-        rng = stream(self.seed, "ask", number)
-        wanted = next(iter(self.state.pending.wanted.values()), None) if mutator == OUTSIDE else None
-        ground = self.grounds[wanted.task] if wanted and wanted.task in self.grounds else self._next_task(rng)
-        population = self.population(ground.task.name)
-        operators = (wanted.operator,) if wanted and wanted.operator else self.operators[mutator]
-        choice = self.selector.choose(population, operators, rng)
-        brief = Brief(
-            number=number,
-            task=ground.task.name,
-            operator=choice.operator,
-            parents=choice.parents,
-            seed=stream_seed(self.seed, "mutate", number),
-            mutator=mutator,
-            island=choice.island,
-            inspirations=choice.inspirations,
-            directives=self.state.memory.words_for(ground.task.name),
-            saw=dict(self.state.seen),
-            hint={**choice.hint, "request": wanted.request} if wanted else choice.hint,
-        )
+        brief = self.asker.brief(mutator)
         self.append(ev.Asked(brief))
         return brief
-
-    def _next_task(self, rng: random.Random) -> Ground:
-        """With several tasks: the one whose champion gained most lately for what it cost, never starving any."""
-        names = sorted(self.grounds)
-        if len(names) == 1:
-            return self.grounds[names[0]]
-        counts = [self.state.lineage.evaluated.get(name, 0) for name in names]
-        fewest = min(counts)
-        fresh = [name for name, count in zip(names, counts, strict=True) if count <= fewest + 2]
-        if rng.random() < 0.5 or fewest < 4:
-            return self.grounds[fresh[int(rng.random() * len(fresh))]]
-        gains = [max((i.gain for i in self.state.live.islands.get(n, {}).values()), default=0.0) + 1e-3 for n in names]
-        point = rng.random() * sum(gains)
-        for name, gain in zip(names, gains, strict=True):
-            point -= gain
-            if point < 0:
-                return self.grounds[name]
-        return self.grounds[names[-1]]
-
-    def population(self, task: str) -> Population:
-        """What a selector may see now: a pure function of the folded log."""
-        state = self.state
-        islands = state.live.islands.get(task, {})
-        live = {name: state.live.members(task, name) for name in sorted(islands) if islands[name].members}
-        champion = state.champion(task)
-        seed = state.candidates[state.lineage.seeds[task]]
-        return Population(
-            task=task,
-            live=live,
-            champion=champion or seed,
-            seed=seed,
-            asked=state.pending.next_brief - 1,
-            evaluated=state.lineage.evaluated.get(task, 0),
-            left=self._share_left(),
-            island_gain={name: island.gain for name, island in islands.items()},
-            novelty=self._novelty_of(task, live),
-            stalled=state.live.stalled.get(task, 0),
-            directives=state.memory.words_for(task),
-        )
-
-    def _share_left(self) -> float:
-        """Share of the budget left, from the log alone, so that a replay sees the same. Evaluations where they are
-        limited (two runs of one seed then agree), else whichever limit is nearest."""
-        ledger = self.state.ledger
-        if limit := ledger.limits.get("evaluations"):
-            return max(ledger.left("evaluations"), 0.0) / limit
-        return ledger.share_left()
-
-    def _novelty_of(self, task: str, live: Mapping[str, Sequence[Candidate]]) -> Mapping[str, float]:
-        """Novelty of the live members, computed when a selector first asks for one and kept until membership changes."""
-        members = tuple(dict.fromkeys(c.commit for group in live.values() for c in group))
-        known = self._novelty.get(task)
-        if known and known[0] == members:
-            return known[1]
-        sketches = {commit: self.state.live.sketches.get(commit, "") for commit in members}
-        found = Novelty(sketches)
-        self._novelty[task] = (members, found)
-        return found
 
     # ---- accept --------------------------------------------------------------------------------------------------
 
@@ -257,11 +175,12 @@ class Search:
         tree = self.objects.edit(parent.tree, proposal.files)
         if tree == parent.tree:
             return self._refuse(brief, "no-op", proposal, "the edit changes nothing", parent.commit)
-        if earlier := self.state.lineage.known_tree(brief.task, tree):
+        twins = self.policy.duplicates
+        if twins and (earlier := self.state.lineage.known_tree(brief.task, tree)):
             return self._refuse(brief, "duplicate", proposal, "this very tree is known", earlier)
         files = self._edited(ground.task, parent, proposal.files)
         form = shape(files)
-        if earlier := self.state.lineage.known_shape(brief.task, form):
+        if twins and (earlier := self.state.lineage.known_shape(brief.task, form)):
             return self._refuse(brief, "duplicate", proposal, "the same program but for layout and comments", earlier)
         number = self.state.pending.next_number
         message = self._message(brief, proposal, operator)
@@ -290,6 +209,7 @@ class Search:
     def _refuse(self, brief: Brief, reason: str, proposal: Proposal, why: str, earlier: str = "") -> Job | None:
         operator = proposal.operator or brief.operator
         self.append(ev.Refused(brief.number, brief.task, reason, why[:500], earlier, operator), proposal.artifacts)
+        self.upkeep.look(self.grounds[brief.task])
         return None
 
     def _message(self, brief: Brief, proposal: Proposal, operator: str) -> str:
@@ -382,9 +302,13 @@ class Search:
         candidates = tuple(self.state.lineage.by_tree[(job.task, bytes.fromhex(tree))] for tree in job.trees)
         self.append(ev.Measured(job.id, job.task, candidates, ground.epoch, evidence), evidence.artifacts)
         if job.stage == CONFIRM:
-            return self.gates.told(ground, candidates[0])
-        follow = self._follow(ground, candidates[0])
-        return [follow] if follow else self.gates.next(ground)
+            jobs = self.gates.told(ground, candidates[0])
+        elif follow := self._follow(ground, candidates[0]):
+            return [follow]
+        else:
+            jobs = self.gates.next(ground)
+        self.upkeep.look(ground, candidates[0])
+        return jobs
 
     def _follow(self, ground: Ground, commit: str) -> Job | None:
         """The candidate's next stage; None once its verdict is given (which this does)."""
@@ -455,6 +379,7 @@ class Search:
                 rest.jobs.append(follow)
         for ground in self.grounds.values():
             rest.jobs += self.gates.resume(ground)
+            self.upkeep.look(ground)
         return rest
 
     def adopt(self, recorded: Sequence[ev.Recorded]) -> None:

@@ -22,11 +22,13 @@ from evolve.evaluators.evaluator import Executor, Job
 from evolve.loop import Done, Measured, Pipeline, Slots, Tick, evolve
 from evolve.mutators import Mutator
 from evolve.mutators.outside import OUTSIDE, Outside
+from evolve.mutators.tune import Tune
 from evolve.opening import Opened
 from evolve.population import events as ev
 from evolve.population import selection
 from evolve.population.brief import Brief
 from evolve.population.candidate import Candidate
+from evolve.population.policy import Policy
 from evolve.population.selection import Selector
 from evolve.search import Search
 from evolve.tasks.evidence import Evidence
@@ -72,14 +74,18 @@ class Session:
     ) -> None:
         self.opened, self.executor, self.progress = opened, executor, progress
         settings = opened.settings
+        policy = Policy.known(opened.state.lineage.opened.settings.get("policy", {}) if opened.state.lineage.opened else {})
         self.mutators = dict(mutators or {m.name: m for m in mutator_registry.load(settings.mutators)})
+        if not mutators and policy.tune > 0:
+            self.mutators.setdefault("tune", Tune())
         self.mutators.setdefault(OUTSIDE, Outside())
-        self.selector = selector or selection.load(settings.selector)
+        self.selector = selector or selection.load(settings.selector, policy)
         self.state, self.writer, self.store = opened.state, opened.writer, opened.archive.store
         self.search = Search(
             self.writer, self.store, self.state, opened.grounds, self.selector,
             {name: tuple(m.operators) for name, m in self.mutators.items()},
             evidence=self.evidence, dates=self.writer.now, timer=time.monotonic,
+            immediate=[name for name, m in self.mutators.items() if not m.latency],
         )  # fmt: skip
         self.reports: dict[str, Report] = {}
         self.controls: dict[str, Control] = {}

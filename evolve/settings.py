@@ -47,6 +47,7 @@ class RunSettings:
     control:    run the live control. publish: publish branches. prefix: their namespace.
     overrides:  dotted task keys to new values ("evaluate.timeout" -> "5s"), as `--set` gives them.
     hooks:      (event, command) pairs of `--on`.
+    policy:     parts of the search policy that differ from the default (population/policy.py), for a new run.
     """
 
     tasks: tuple[str, ...] = ()
@@ -70,6 +71,7 @@ class RunSettings:
     unsafe: bool = False
     overrides: Mapping[str, str] = field(default_factory=dict)
     hooks: tuple[tuple[str, str], ...] = ()
+    policy: Mapping[str, Any] = field(default_factory=dict)
 
 
 def user_file(environment: Mapping[str, str] | None = None) -> Path:

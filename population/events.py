@@ -19,7 +19,7 @@ from evolve.tasks.evidence import Evidence
 from evolve.tasks.records import from_json, to_json
 from evolve.tasks.verdict import Calibration, Verdict
 
-SCHEMA = (1, 1)
+SCHEMA = (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +406,41 @@ class Tactic(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class StudyOpened(Event):
+    """The numbers of a candidate are handed to the numeric tuner; each trial is a brief and a candidate of its own.
+
+    study: its id. fitness: of the candidate at that time. structure: digest of the program without its numbers.
+    knobs: plain JSON, as `evolve.mutators.tune.plan` gives them. trials: most of them; opening: the quasi-random ones.
+    """
+
+    kind: ClassVar[str] = "study_opened"
+    task: str
+    study: str
+    candidate: str
+    fitness: float
+    structure: str
+    knobs: tuple[Mapping[str, Any], ...]
+    trials: int
+    opening: int
+    why: str = ""
+
+    def speaks_of(self) -> tuple[str, ...]:
+        return (self.candidate,)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyClosed(Event):
+    """A study ended after `trials` of its own; gain: of its best trial in fitness, 0 where none was better."""
+
+    kind: ClassVar[str] = "study_closed"
+    task: str
+    study: str
+    trials: int
+    gain: float
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Directive(Event):
     """A person's word to later briefs (`evolve note`)."""
 
@@ -489,7 +524,7 @@ KINDS: dict[str, type[Event]] = {
     for kind in (
         RunOpened, EpochOpened, Calibrated, Asked, Wanted, Leased, Told, Requested, Batched, Answered, Refused, Born, Imported, Started,
         Cancelled, Measured, Judged, Promoted, GateClosed, Suspended, Released, Quarantined, Pinned, Migrated, Lesson, Tactic,
-        Directive, BudgetChanged, Spent, Paused, Session, Control, Closed,
+        StudyOpened, StudyClosed, Directive, BudgetChanged, Spent, Paused, Session, Control, Closed,
     )
 }  # fmt: skip
 

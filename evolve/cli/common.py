@@ -74,13 +74,13 @@ def live(archive: Archive, run: str) -> bool:
     return held(archive.home / "locks" / f"{run}.lock")
 
 
-def pairs(texts: Sequence[str]) -> dict[str, str]:
-    """`--set KEY=VALUE` options. Raises UsageError for one without a `=`."""
+def pairs(texts: Sequence[str], option: str = "--set", example: str = "evaluate.timeout=5s") -> dict[str, str]:
+    """`--set KEY=VALUE` options and the like. Raises UsageError for one without a `=`."""
     found = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise UsageError(f"--set {text!r} must be KEY=VALUE, such as evaluate.timeout=5s")
+            raise UsageError(f"{option} {text!r} must be KEY=VALUE, such as {example}")
         found[key.strip()] = value.strip()
     return found
 

@@ -90,6 +90,8 @@ def _tasks(context: click.Context, parameter: click.Parameter, incomplete: str) 
 @click.option("--fixed-dates", is_flag=True, help="Dates depend on content alone: equal runs give equal commit ids.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE",
               help="Override a task key, such as evaluate.timeout=5s.")  # fmt: skip
+@click.option("--policy", "policy", multiple=True, metavar="PART=VALUE",
+              help="Set a part of the search policy of a new run, such as tune=off (docs/search.md).")  # fmt: skip
 @click.option("--on", "hooks", nargs=2, multiple=True, metavar="EVENT CMD",
               help="Run the shell command CMD on EVENT: champion, stalled or finished.")  # fmt: skip
 @click.option("--ui", is_flag=True, help="Serve the web UI beside the run, and print its address.")
@@ -178,6 +180,7 @@ def _settings(tasks: tuple[str, ...], options: dict[str, Any]) -> RunSettings:
         unsafe=options["unsafe"],
         overrides=pairs(options["overrides"]),
         hooks=tuple(options["hooks"]),
+        policy=pairs(options["policy"], "--policy", "tune=off"),
     )
 
 

@@ -13,9 +13,11 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from evolve.mutators import Desk
 from evolve.mutators.chance import heavy_tailed, log_uniform, pick, some, weighted
+from evolve.population.candidate import Candidate
 
 FRESH = 0.4
 """Chance that a step's size is drawn anew, log-uniform over LEAST..MOST. An elitist search takes small gains first, and
@@ -187,7 +189,13 @@ def step_size(desk: Desk, parent: str, rng: random.Random) -> float:
     return min(max(step * math.exp(rng.gauss(0, TAU)), FLOOR), MOST)
 
 
-def gains(desk: Desk, commit: str) -> list[tuple[float, float]]:
+class Candidates(Protocol):
+    """The part of a desk that tells of candidates."""
+
+    def candidate(self, commit: str) -> Candidate: ...
+
+
+def gains(desk: Candidates, commit: str) -> list[tuple[float, float]]:
     """(step, gain in fitness) of the last ANCESTORS first-parent steps to `commit` that had a size and gained."""
     out: list[tuple[float, float]] = []
     try:

@@ -5,11 +5,12 @@ Patterson 1976), then CMA-ES (Hansen 2016; the `cmaes` library) goes on from the
 state of its own: each proposal rebuilds it from the study's trials that the desk shows, whose values are read back
 from the candidates' files. So it is a pure function of the lineage, and a resume is a replay. No model is needed.
 
-The search decides when to open a study and how many trials it gets: `plan`, `finished`.
+The search decides when to open a study and how many trials it gets (evolve/studies.py): `plan`, `finished`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from evolve.population.brief import Brief, Proposal
 from evolve.tasks.records import from_json, to_json
 
 KNOBS = 8
-"""Most numbers a study tunes unless asked for more (search.md, component 12)."""
+"""Most numbers a study tunes unless asked for more (EvoTrace's recipe; docs/search.md)."""
 
 OPENING = 8
 """Quasi-random trials of a study."""
@@ -101,19 +102,23 @@ class Trial:
 # ---- what to tune ----------------------------------------------------------------------------------------------------
 
 
-def plan(files: Mapping[str, bytes], most: int = KNOBS) -> list[dict[str, object]]:
+def plan(files: Mapping[str, bytes], most: int = KNOBS, first: int = 0, reach: float = 0.0) -> list[dict[str, object]]:
     """Knobs of a program as plain JSON, for a brief's hint; the most promising `most` in the order of the files.
 
-    Named constants come first, then lone floats, then whole numbers, then members of tables. Left alone: 0, 1 and 2
-    (structure more often than size), and numbers that stand in an index.
+    first: skip so many of them (a later study takes others; round and round). reach: above 0, a knob's range is its value
+    +- reach x its scale (see `numeric.Number`), for a program whose numbers are nearly right already. Named constants
+    come first, then lone floats, then whole numbers, then members of tables. Left alone: 0, 1 and 2 (structure more
+    often than size), and numbers that stand in an index.
     """
     ranked: list[tuple[int, str, int, Knob]] = []
     for path in sorted(files):
         piece = Workpiece.of(path, files[path])
         for number in piece.numbers:
-            if (rank := _rank(piece.content, number)) is not None and (knob := _knob(path, number)) is not None:
+            if (rank := _rank(piece.content, number)) is not None and (knob := _knob(path, number, reach)) is not None:
                 ranked.append((rank, path, number.start, knob))
-    chosen = sorted(ranked, key=lambda r: r[:3])[:most]
+    ranked.sort(key=lambda r: r[:3])
+    start = first % len(ranked) if len(ranked) > most else 0
+    chosen = (ranked[start:] + ranked[:start])[:most]
     return [to_json(knob) for _, _, _, knob in sorted(chosen, key=lambda r: r[1:3])]
 
 
@@ -137,11 +142,24 @@ def _rank(content: bytes, number: Number) -> int | None:
     return 3 if number.kind == "int" else 2
 
 
-def _knob(path: str, number: Number) -> Knob | None:
+def structure(files: Mapping[str, bytes]) -> str:
+    """Hex digest of a program without its numbers: equal where two differ in numbers alone."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(files):
+        piece = Workpiece.of(path, files[path])
+        blank = _spliced(piece.content, [(n.start, n.end, b"#") for n in piece.numbers])
+        digest.update(path.encode() + b"\0" + blank + b"\0")
+    return digest.hexdigest()
+
+
+def _knob(path: str, number: Number, reach: float) -> Knob | None:
     value, whole = number.value, number.kind == "int"
     if not math.isfinite(value) or abs(value) > 1e15:
         return None
-    if number.table >= 0:
+    if reach > 0:
+        half = max(reach * (number.scale or 1.0), 2.0 if whole else 0.0)
+        low, high, log = value - half, value + half, False
+    elif number.table >= 0:
         half = 2 * (number.scale or abs(value) or 1.0)
         low, high, log = value - half, value + half, False
     elif value == 0:
@@ -201,30 +219,40 @@ def _values(
     return np.array([knob.where(values[(knob.path, knob.start)]) for knob in knobs])
 
 
-def finished(trials: Sequence[Trial], base: float, most: int = TRIALS) -> bool:
-    """Whether a study is over: `most` trials, or PATIENCE in a row after the opening without a gain over `base`."""
-    if len(trials) >= most:
+def patience(knobs: int) -> int:
+    """Trials in a row without a gain that end a study: two generations of CMA-ES, and PATIENCE at least."""
+    return max(PATIENCE, 2 * (4 + int(3 * math.log(max(knobs, 2)))))
+
+
+def finished(
+    results: Sequence[float | None], base: float, most: int = TRIALS, opening: int = OPENING, patient: int = PATIENCE
+) -> bool:
+    """Whether a study is over: `most` results (fitness, None for a trial without), or after the opening `patient` in a
+    row without a gain over `base`."""
+    if len(results) >= most:
         return True
     best, since = base, 0
-    for trial in trials:
+    for fitness in results:
         since += 1
-        if trial.fitness is not None and trial.fitness > best:
-            best, since = trial.fitness, 0
-    return len(trials) >= OPENING + PATIENCE and since >= PATIENCE
+        if fitness is not None and fitness > best:
+            best, since = fitness, 0
+    return len(results) >= opening + patient and since >= patient
 
 
 # ---- the next point --------------------------------------------------------------------------------------------------
 
 
-def next_point(knobs: Sequence[Knob], trials: Sequence[Trial], number: int, seed: int, base: float | None) -> Vector:
+def next_point(
+    knobs: Sequence[Knob], trials: Sequence[Trial], number: int, seed: int, base: float | None, quasi: int = OPENING
+) -> Vector:
     """Where trial `number` (from 0) of a study is, in 0..1 for each knob, given the trials judged so far.
 
-    seed: of the study. base: the parent's fitness, whose point counts as one more trial.
+    seed: of the study. base: the parent's fitness, whose point counts as one more trial. quasi: quasi-random trials.
     """
-    if number < OPENING:
+    if number < quasi:
         return halton(number, len(knobs), seed)
     start = np.array([knob.where(knob.value) for knob in knobs])
-    opening = [t for t in trials if t.number < OPENING and t.fitness is not None]
+    opening = [t for t in trials if t.number < quasi and t.fitness is not None]
     known = [(base, start)] if base is not None else []
     known += [(t.fitness, t.point) for t in opening if t.fitness is not None]
     centre = max(known, key=lambda item: item[0])[1] if known else start
@@ -235,8 +263,8 @@ def next_point(knobs: Sequence[Knob], trials: Sequence[Trial], number: int, seed
     optimiser: CMA | SepCMA = (SepCMA if width >= MANY else CMA)(
         mean=mean, sigma=0.15, bounds=bounds, seed=seed % (1 << 32)
     )
-    later = {t.number - OPENING: t for t in trials if t.number >= OPENING}
-    generation, member = divmod(number - OPENING, optimiser.population_size)
+    later = {t.number - quasi: t for t in trials if t.number >= quasi}
+    generation, member = divmod(number - quasi, optimiser.population_size)
     for g in range(generation):
         optimiser.tell(_generation(optimiser, later, g, len(knobs)))
         if optimiser.should_stop():
@@ -300,7 +328,8 @@ def _primes(count: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Tune:
-    """Answers operator "tune". hint: study (its id), trial (its number from 0), knobs (of `plan`; left out: planned)."""
+    """Answers operator "tune". hint: study (its id), trial (its number from 0), knobs (of `plan`; left out: planned),
+    opening (quasi-random trials; left out: OPENING), done (numbers of the trials it may learn from; left out: all)."""
 
     name: str = "tune"
     operators: tuple[str, ...] = ("tune",)
@@ -314,9 +343,12 @@ class Tune:
         name = label(study, number)
         if not knobs:
             return Proposal(stillborn="the program has no number to tune", operator=name)
+        done, quasi = brief.hint.get("done"), _whole(brief.hint.get("opening", OPENING))
         trials = trials_of(study, knobs, parent, desk)
+        if isinstance(done, list | tuple):
+            trials = [trial for trial in trials if trial.number in done]
         seed = int.from_bytes(study.encode()[-8:].rjust(8, b"\0"), "big") ^ 0x5DEECE66D
-        point = next_point(knobs, trials, number, seed, desk.candidate(parent).fitness)
+        point = next_point(knobs, trials, number, seed, desk.candidate(parent).fitness, quasi)
         changed = edited(files, knobs, point)
         if not changed:
             return Proposal(stillborn="the trial's numbers are the parent's own", operator=name)

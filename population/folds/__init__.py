@@ -16,8 +16,9 @@ from evolve.population.folds.lineage import Lineage
 from evolve.population.folds.live import Live
 from evolve.population.folds.memory import Memory
 from evolve.population.folds.pipeline import Pending
+from evolve.population.folds.studies import Studies
 
-FOLDS: tuple[type[Any], ...] = (Lineage, Ledger, Pending, Live, Memory)
+FOLDS: tuple[type[Any], ...] = (Lineage, Ledger, Pending, Live, Memory, Studies)
 """In the order in which an event reaches them; a later fold may read an earlier one's state."""
 
 STATE_VERSION = 1
@@ -29,7 +30,7 @@ class RunState:
 
     lineage: candidates, champions, epochs, calibrations.  ledger: what was spent and what is left.
     pending: what a resume must go on with.  live: the bounded populations that selectors see.  memory: lessons,
-    tactics, directives.  seen: log ref -> number of its events applied.  clock: the highest Lamport clock seen.
+    tactics, directives.  studies: of the numeric tuner.  seen: log ref -> number of its events applied.  clock: the highest Lamport clock seen.
     """
 
     def __init__(self) -> None:
@@ -41,11 +42,12 @@ class RunState:
         self.pending = Pending()
         self.live = Live(self.lineage)
         self.memory = Memory()
+        self.studies = Studies()
         self._bind()
 
     def _bind(self) -> None:
         self._handlers: dict[str, list[Callable[[Any, Recorded], None]]] = {}
-        for fold in (self.lineage, self.ledger, self.pending, self.live, self.memory):
+        for fold in (self.lineage, self.ledger, self.pending, self.live, self.memory, self.studies):
             for name in dir(type(fold)):
                 if name.startswith("on_"):
                     self._handlers.setdefault(name[3:], []).append(getattr(fold, name))
@@ -85,4 +87,4 @@ class RunState:
         return self.lineage.candidates[commit] if commit else None
 
 
-__all__ = ["FOLDS", "STATE_VERSION", "Ledger", "Lineage", "Live", "Memory", "Pending", "RunState"]
+__all__ = ["FOLDS", "STATE_VERSION", "Ledger", "Lineage", "Live", "Memory", "Pending", "RunState", "Studies"]

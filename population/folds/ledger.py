@@ -13,7 +13,8 @@ LIMITS = ("evaluations", "seconds", "money", "tokens", "gpu_seconds")
 
 @dataclass(slots=True)
 class Ledger:
-    """Money in US dollars, tokens, seconds. `unknown` counts answers whose price is not known (it is never 0)."""
+    """Money in US dollars, tokens, seconds. `unknown` counts answers whose price is not known (it is never 0).
+    classes: "work", "tuning" or "error" -> evaluations and evaluator seconds; together they are the totals."""
 
     limits: dict[str, float] = field(default_factory=dict)
     money: float = 0.0
@@ -31,7 +32,9 @@ class Ledger:
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     state: str = "running"
     closed: str = ""
+    classes: dict[str, dict[str, float]] = field(default_factory=dict)
     _judged: set[bytes] = field(default_factory=set)
+    _tuning: set[str] = field(default_factory=set)
 
     # ---- questions -----------------------------------------------------------------------------------------------
 
@@ -64,6 +67,18 @@ class Ledger:
         """Smallest share of any limit still left, 1.0 where there is no limit."""
         shares = [max(self.left(what), 0.0) / limit if limit > 0 else 0.0 for what, limit in self.limits.items()]
         return min(shares, default=1.0)
+
+    def spent_on(self, what: str) -> dict[str, float]:
+        """Evaluations and evaluator seconds of a class: "work", "tuning", "error" (our own failures)."""
+        return self.classes.get(what, {"evaluations": 0.0, "seconds": 0.0})
+
+    def _charge(self, what: str, evaluations: float = 0.0, seconds: float = 0.0) -> None:
+        row = self.classes.setdefault(what, {"evaluations": 0.0, "seconds": 0.0})
+        row["evaluations"] += evaluations
+        row["seconds"] += seconds
+
+    def _class_of(self, candidate: str) -> str:
+        return "tuning" if candidate in self._tuning else "work"
 
     # ---- events --------------------------------------------------------------------------------------------------
 
@@ -106,11 +121,13 @@ class Ledger:
         if earlier is not None:  # started before and never ended: its reservation is spent
             self.evaluator_wall += earlier.seconds
             self.gpu_seconds += earlier.gpu_seconds
+            self._charge("error", seconds=earlier.seconds)
         self.open_jobs[event.job] = event
 
     def on_measured(self, event: ev.Measured, recorded: ev.Recorded) -> None:
         self.open_jobs.pop(event.job, None)
         self.evaluator_wall += event.evidence.cost.wall
+        self._charge(self._class_of(event.candidates[0] if event.candidates else ""), seconds=event.evidence.cost.wall)
         self.evaluator_cpu += event.evidence.cost.cpu
         self.gpu_seconds += event.evidence.cost.gpu
 
@@ -118,18 +135,25 @@ class Ledger:
         self.open_jobs.pop(event.job, None)
         self.evaluator_wall += event.seconds
         self.gpu_seconds += event.gpu_seconds
+        self._charge("work", seconds=event.seconds)
+
+    def on_born(self, event: ev.Born, recorded: ev.Recorded) -> None:
+        if event.operator.startswith("tune"):
+            self._tuning.add(event.candidate)
 
     def on_judged(self, event: ev.Judged, recorded: ev.Recorded) -> None:
         commit = bytes.fromhex(event.candidate)
         if commit not in self._judged:
             self._judged.add(commit)
             self.evaluations += 1
+            self._charge(self._class_of(event.candidate), evaluations=1)
 
     def on_spent(self, event: ev.Spent, recorded: ev.Recorded) -> None:
         self.money += event.money or 0.0
         self.evaluator_wall += event.seconds
         self.gpu_seconds += event.gpu_seconds
         self.errors += event.on == "error"
+        self._charge(event.on, seconds=event.seconds)
 
     def on_paused(self, event: ev.Paused, recorded: ev.Recorded) -> None:
         self.state = event.state

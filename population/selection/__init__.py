@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from evolve.population.brief import Inspiration
 from evolve.population.candidate import Candidate
+from evolve.population.policy import Policy
 
 
 @dataclass(slots=True)
@@ -59,8 +60,8 @@ class Selector(Protocol):
         ...
 
 
-def load(name: str) -> Selector:
-    """A selector by name: ours, or one registered under the entry point group `evolve.selectors`.
+def load(name: str, policy: Policy | None = None) -> Selector:
+    """A selector by name: ours, set by the policy, or one registered under the entry point group `evolve.selectors`.
 
     Raises UsageError naming the known ones.
     """
@@ -70,7 +71,7 @@ def load(name: str) -> Selector:
     from evolve.population.selection.islands import Islands
     from evolve.tasks.errors import UsageError
 
-    ours: dict[str, Selector] = {s.name: s for s in (Islands(), Greedy(), BestOfN(), Uniform())}
+    ours: dict[str, Selector] = {s.name: s for s in (Islands.of(policy or Policy()), Greedy(), BestOfN(), Uniform())}
     if name in ours:
         return ours[name]
     others = {point.name: point for point in entry_points(group="evolve.selectors")}

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from evolve.population.brief import Inspiration
 from evolve.population.candidate import Candidate
+from evolve.population.policy import Policy
 from evolve.population.selection import Choice, Population
 
 T = TypeVar("T")
@@ -24,10 +25,10 @@ SLOPE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Islands:
-    """names: the islands. opening: briefs that start independently from the seed. elite: chance that an island's best
-    is the parent. explore: share of briefs spread over all islands alike. cross, other: chances of a crossover, and of
-    a transplant or explore where a mutator answers them. settle: share of the budget after which the leader's island
-    gets all but `explore` of the briefs."""
+    """names: the islands of the opening; later ones join by themselves. opening: briefs that start independently from
+    the seed. elite: chance that an island's best is the parent. explore: share of briefs spread over all islands alike.
+    cross, other: chances of a crossover, and of a transplant or explore where a mutator answers them. settle: share of
+    the budget after which the leader's island gets all but `explore` of the briefs."""
 
     name: str = "islands"
     names: tuple[str, ...] = ("i1", "i2", "i3")
@@ -37,6 +38,14 @@ class Islands:
     cross: float = 0.05
     other: float = 0.05
     settle: float = 0.25
+
+    @classmethod
+    def of(cls, policy: Policy) -> Islands:
+        names = tuple(f"i{number + 1}" for number in range(policy.islands))
+        return cls(
+            names=names, opening=policy.opening, elite=policy.elite, explore=policy.spread, cross=policy.cross,
+            other=policy.other, settle=policy.settle,
+        )  # fmt: skip
 
     def choose(self, population: Population, operators: Sequence[str], rng: random.Random) -> Choice:
         if population.asked < self.opening or not population.live:
@@ -55,7 +64,8 @@ class Islands:
     # ---- parts ---------------------------------------------------------------------------------------------------
 
     def _island(self, population: Population, rng: random.Random) -> str:
-        live = [name for name in self.names if population.live.get(name)] or [self.names[0]]
+        joined = sorted(set(population.live) - set(self.names))
+        live = [name for name in (*self.names, *joined) if population.live.get(name)] or [self.names[0]]
         draw, pick = rng.random(), rng.random()
         if draw < self.explore or len(live) == 1:
             return live[int(pick * len(live))]

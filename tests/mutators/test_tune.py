@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 
 from evolve.mutators import Mutator
-from evolve.mutators.tune import OPENING, Knob, Trial, Tune, finished, halton, knobs_of, next_point, plan, trials_of
+from evolve.mutators.tune import (
+    OPENING,
+    Knob,
+    Tune,
+    finished,
+    halton,
+    knobs_of,
+    next_point,
+    patience,
+    plan,
+    structure,
+    trials_of,
+)
 from evolve.population.brief import Brief
 from evolve.population.candidate import Candidate
 from evolve.tasks.verdict import Estimate, Status, Verdict
@@ -157,13 +169,38 @@ def test_integers_stay_whole_and_points_differ() -> None:
 
 
 def test_when_a_study_is_over() -> None:
-    def trials(*fitness: float | None) -> list[Trial]:
-        return [Trial(n, np.zeros(1), f) for n, f in enumerate(fitness)]
+    assert not finished([0.0] * 15, base=1.0)
+    assert finished([0.0] * 16, base=1.0)
+    assert not finished([*[0.0] * 15, 2.0], base=1.0)
+    assert finished([float(n) for n in range(24)], base=-1.0)
+    assert not finished([None] * 15, base=-1.0) and finished([None] * 16, base=-1.0)
+    assert finished([None] * 9, base=-1.0, opening=0) and patience(2) == 12 and patience(52) == 30
 
-    assert not finished(trials(*[0.0] * 15), base=1.0)
-    assert finished(trials(*[0.0] * 16), base=1.0)
-    assert not finished(trials(*[0.0] * 15, 2.0), base=1.0)
-    assert finished(trials(*[float(n) for n in range(24)]), base=-1.0)
+
+def test_a_later_study_takes_other_numbers_and_stays_near_where_they_are_nearly_right() -> None:
+    files = {"program.py": b"W = [" + b", ".join(b"%.1f" % (i + 0.5) for i in range(20)) + b"]\n"}
+    starts = [{k["start"] for k in plan(files, first=n * 8)} for n in range(3)]
+    assert all(len(s) == 8 for s in starts) and len(starts[0] | starts[1] | starts[2]) == 20
+    near, wide = plan(files, reach=0.01)[0], plan(files)[0]
+    assert near["low"] < near["value"] < near["high"]  # type: ignore[operator]
+    assert near["high"] - near["low"] < 0.02 * (wide["high"] - wide["low"])  # type: ignore[operator]
+
+
+def test_structure_is_the_program_without_its_numbers() -> None:
+    one = structure({"p.py": b"A = 1.5\nB = -3\n"})
+    assert one == structure({"p.py": b"A = 27.25\nB = 4\n"}) != structure({"p.py": b"A = 1.5\nC = -3\n"})
+
+
+def test_only_the_trials_named_in_the_brief_are_learnt_from() -> None:
+    """So that a replay, which knows the future, orders the same point."""
+    desk = study(PROGRAM, lambda content: -abs(namespace(content)["RATE"] - 0.9), 20)
+    hint = {"study": "s1", "trial": 19}
+    few = asyncio.run(Tune().propose(Brief(99, "t", "tune", (P,), 5, hint={**hint, "done": list(range(9))}), desk))
+    assert few != asyncio.run(Tune().propose(Brief(99, "t", "tune", (P,), 5, hint=hint), desk))
+    for commit in list(desk.candidates)[11:]:
+        del desk.candidates[commit], desk.trees[commit]  # type: ignore[attr-defined]
+    again = asyncio.run(Tune().propose(Brief(99, "t", "tune", (P,), 5, hint={**hint, "done": list(range(9))}), desk))
+    assert few == again
 
 
 def test_a_program_without_numbers_is_stillborn() -> None:

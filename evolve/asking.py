@@ -1,0 +1,160 @@
+"""What is asked for next: which task, what a selector may see, and the brief that its choice becomes.
+
+A study of the numeric tuner comes before the selector. Everything here is a function of the folded log.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from evolve.mutators.outside import OUTSIDE
+from evolve.population.brief import Brief
+from evolve.population.candidate import Candidate
+from evolve.population.novelty import Novelty
+from evolve.population.selection import Choice, Population
+from evolve.streams import stream, stream_seed
+
+if TYPE_CHECKING:
+    from evolve.search import Search
+
+
+class Asker:
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self._novelty: dict[str, tuple[object, Mapping[str, float]]] = {}
+
+    # ---- whose turn ----------------------------------------------------------------------------------------------
+
+    def wants(self, mutator: str) -> bool:
+        """Whether a brief for this mutator is due: somebody outside waits, a study has a trial, or it is its turn among
+        those that answer at once (they share the evaluation slots)."""
+        search = self.search
+        if mutator == OUTSIDE:
+            return bool(search.state.pending.wanted)
+        operators = search.operators.get(mutator, ())
+        if set(operators) == {"tune"}:
+            return bool(self._study_tasks())
+        return mutator not in search.immediate or mutator == self._turn()
+
+    def _study_tasks(self) -> list[str]:
+        return [name for name in sorted(self.search.grounds) if self.search.tuner.due(name)]
+
+    def _turn(self) -> str:
+        """Of the mutators that answer at once: a tuner with a trial due, else each in turn."""
+        search = self.search
+        tuners = [name for name in search.immediate if set(search.operators[name]) == {"tune"}]
+        if tuners and self._study_tasks():
+            return tuners[0]
+        others = [name for name in search.immediate if name not in tuners]
+        return others[search.state.pending.next_brief % len(others)] if others else ""
+
+    # ---- the brief -----------------------------------------------------------------------------------------------
+
+    def brief(self, mutator: str) -> Brief:
+        """The next order for `mutator`."""
+        search, state = self.search, self.search.state
+        number = state.pending.next_brief
+        rng = stream(search.seed, "ask", number)
+        wanted = next(iter(state.pending.wanted.values()), None) if mutator == OUTSIDE else None
+        operators = search.operators[mutator]
+        if set(operators) == {"tune"}:
+            task = self._study_tasks()[0]
+            choice = search.tuner.order(task)
+        else:
+            known = wanted and wanted.task in search.grounds
+            task = wanted.task if wanted and known else self._next_task(rng)
+            offered = (wanted.operator,) if wanted and wanted.operator else operators
+            choice = search.selector.choose(self.population(task), offered, rng)
+        hint = {**choice.hint, "request": wanted.request} if wanted else choice.hint
+        return self._made(number, mutator, task, replace(choice, hint=hint))
+
+    def _made(self, number: int, mutator: str, task: str, choice: Choice) -> Brief:
+        state = self.search.state
+        return Brief(
+            number=number,
+            task=task,
+            operator=choice.operator,
+            parents=choice.parents,
+            seed=stream_seed(self.search.seed, "mutate", number),
+            mutator=mutator,
+            island=choice.island,
+            inspirations=choice.inspirations,
+            directives=state.memory.words_for(task),
+            saw=dict(state.seen),
+            hint=choice.hint,
+        )
+
+    def _next_task(self, rng: random.Random) -> str:
+        """With several tasks: the one whose champion gained most lately for what it cost, never starving any."""
+        state, names = self.search.state, sorted(self.search.grounds)
+        if len(names) == 1:
+            return names[0]
+        counts = [state.lineage.evaluated.get(name, 0) for name in names]
+        fewest = min(counts)
+        fresh = [name for name, count in zip(names, counts, strict=True) if count <= fewest + 2]
+        if rng.random() < 0.5 or fewest < 4:
+            return fresh[int(rng.random() * len(fresh))]
+        gains = [max((i.gain for i in state.live.islands.get(n, {}).values()), default=0.0) + 1e-3 for n in names]
+        point = rng.random() * sum(gains)
+        for name, gain in zip(names, gains, strict=True):
+            point -= gain
+            if point < 0:
+                return name
+        return names[-1]
+
+    # ---- what a selector sees ------------------------------------------------------------------------------------
+
+    def population(self, task: str) -> Population:
+        """What a selector may see now: a pure function of the folded log."""
+        state = self.search.state
+        islands = state.live.islands.get(task, {})
+        live = {name: state.live.members(task, name) for name in sorted(islands) if islands[name].members}
+        champion = state.champion(task)
+        seed = state.candidates[state.lineage.seeds[task]]
+        return Population(
+            task=task,
+            live=live,
+            champion=champion or seed,
+            seed=seed,
+            asked=state.pending.next_brief - 1,
+            evaluated=state.lineage.evaluated.get(task, 0),
+            left=self.share_left(),
+            island_gain={name: island.gain for name, island in islands.items()},
+            novelty=self._novelty_of(task, live),
+            stalled=state.live.stalled.get(task, 0),
+            directives=state.memory.words_for(task),
+        )
+
+    def share_left(self) -> float:
+        """Share of the budget left, from the log alone, so that a replay sees the same. Evaluations where they are
+        limited (two runs of one seed then agree), else whichever limit is nearest."""
+        ledger = self.search.state.ledger
+        if limit := ledger.limits.get("evaluations"):
+            return max(ledger.left("evaluations"), 0.0) / limit
+        return ledger.share_left()
+
+    def evaluations_left(self) -> float:
+        """How many evaluations what is left pays for, at their cost so far; infinite where nothing limits them."""
+        ledger = self.search.state.ledger
+        done = max(ledger.evaluations, 1)
+        left = [ledger.left("evaluations")]
+        for what in ("seconds", "gpu_seconds"):
+            if what in ledger.limits:
+                left.append(ledger.left(what) / max(ledger.used(what) / done, 1e-9))
+        return max(min(left), 0.0)
+
+    def _novelty_of(self, task: str, live: Mapping[str, Sequence[Candidate]]) -> Mapping[str, float]:
+        """Novelty of the live members, computed when a selector first asks for one and kept until membership changes."""
+        if not self.search.policy.novelty:
+            return {}
+        members = tuple(dict.fromkeys(c.commit for group in live.values() for c in group))
+        known = self._novelty.get(task)
+        if known and known[0] == members:
+            return known[1]
+        sketches = {commit: self.search.state.live.sketches.get(commit, "") for commit in members}
+        found = Novelty(sketches)
+        self._novelty[task] = (members, found)
+        return found

@@ -1,0 +1,151 @@
+"""When the numbers of a program are handed to the numeric tuner, and for how long.
+
+A study is opened for an island's new best whose structure (the program without its numbers) had none yet, and at a
+plateau for the champion. It ends by the tuner's own rule (`evolve.mutators.tune.finished`). Its trials are candidates
+like any others, charged as class "tuning", and take at most the policy's share of all evaluations.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evolve.mutators import numeric
+from evolve.mutators import tune as tuning
+from evolve.mutators.outside import OUTSIDE
+from evolve.population import events as ev
+from evolve.population.candidate import Candidate
+from evolve.population.folds.studies import Study
+from evolve.population.selection import Choice
+
+if TYPE_CHECKING:
+    from evolve.search import Ground, Search
+
+FEWEST_KNOBS = 2
+"""A study of one number is not worth its opening."""
+
+CHEAP = 40
+"""Evaluations are cheap where what is left pays for this many whole studies: a study may then last longer."""
+
+LONGEST = 6
+"""How much longer, in units of `tune.TRIALS`."""
+
+REACH = 3.0
+"""Where the lineage says how far its numbers were moved with gain, a knob's range is this many such steps wide each way."""
+
+AGAIN = 0.1
+"""The step where a structure was tuned already and the lineage says nothing."""
+
+
+class Tuner:
+    def __init__(self, search: Search) -> None:
+        self.search = search
+
+    def _answered(self) -> bool:
+        """Whether a mutator of this run answers studies, and the policy allows them."""
+        return self.search.policy.tune > 0 and any(set(ops) == {"tune"} for ops in self.search.operators.values())
+
+    def _alone(self) -> bool:
+        """Whether nobody but tuners writes programs in this run."""
+        others = [name for name, ops in self.search.operators.items() if set(ops) != {"tune"} and name != OUTSIDE]
+        return self._answered() and not others
+
+    # ---- opening and closing -------------------------------------------------------------------------------------
+
+    def look(self, ground: Ground, commit: str) -> None:
+        """After a verdict on, or a refusal for, a candidate: close a study that is over, open one that is called for."""
+        task, state = ground.task.name, self.search.state
+        if task in state.studies.open:
+            self._close_if_over(ground, state.studies.open[task])
+        if self._alone():
+            champion = state.champion(task)
+            if champion is not None and task not in state.studies.open:
+                self.open(ground, champion, "there is no other mutator", again=True)
+            return
+        candidate = state.candidates.get(commit)
+        if candidate is None or not candidate.eligible or not self._answered() or task in state.studies.open:
+            return
+        home = state.live.island(task, candidate.island)
+        if home.best_commit == commit and state.lineage.evaluated.get(task, 0) > self.search.policy.opening:
+            self.open(ground, candidate, "an island's best of a new structure", again=False)
+
+    def open(self, ground: Ground, candidate: Candidate, why: str, *, again: bool) -> bool:
+        """Open a study of a candidate's numbers; False where it is not worth it. again: though its structure had one."""
+        task, state = ground.task.name, self.search.state
+        if not self._answered() or task in state.studies.open or candidate.fitness is None:
+            return False
+        left = self.search.asker.evaluations_left()
+        if left < (1 if self._alone() else tuning.TRIALS):
+            return False
+        files = self.search.files_of(ground.task, candidate)
+        structure = tuning.structure(files)
+        tuned = (task, structure) in state.studies.tuned
+        if tuned and not again:
+            return False
+        count = state.studies.count.get(task, 0)
+        step = self._step(candidate) or (AGAIN if tuned else 0.0)
+        knobs = tuning.plan(files, first=count * tuning.KNOBS if again else 0, reach=REACH * step)
+        if len(knobs) < FEWEST_KNOBS:
+            return False
+        share = left * self.search.policy.tune / (CHEAP * tuning.TRIALS * self.search.policy.tune)
+        trials = int(tuning.TRIALS * min(max(share, 1.0), LONGEST))
+        self.search.append(
+            ev.StudyOpened(
+                task, f"{candidate.number}-{count + 1}", candidate.commit, candidate.fitness, structure,
+                tuple(knobs), trials, 0 if step else tuning.OPENING, why,
+            )
+        )  # fmt: skip
+        return True
+
+    def _step(self, candidate: Candidate) -> float:
+        """The size of step by which the lineage's numbers were moved with gain lately; 0 where none was."""
+        steps = [step for step, _ in numeric.gains(_Lineage(self.search), candidate.commit)[:5]]
+        return sorted(steps)[len(steps) // 2] if steps else 0.0
+
+    def _close_if_over(self, ground: Ground, study: Study) -> None:
+        base = study.base if study.base is not None else float("-inf")
+        parent = self.search.state.candidates.get(study.candidate)
+        patience = tuning.patience(len(study.knobs))
+        if parent is None or not parent.eligible:
+            why = "its candidate left the search"
+        elif tuning.finished([fitness for _, fitness in study.results], base, study.trials, study.opening, patience):
+            why = f"{len(study.results)} trials" if len(study.results) >= study.trials else f"{patience} without a gain"
+        else:
+            return
+        best = max((fitness for _, fitness in study.results if fitness is not None), default=base)
+        self.search.append(ev.StudyClosed(ground.task.name, study.id, len(study.results), max(best - base, 0.0), why))
+
+    # ---- trials --------------------------------------------------------------------------------------------------
+
+    def due(self, task: str) -> bool:
+        """Whether a trial may be ordered now: a study has some left, and tuning is within its share."""
+        state = self.search.state
+        study = state.studies.open.get(task)
+        if study is None or study.asked >= study.trials:
+            return False
+        if self._alone():
+            return True
+        spent = state.studies.evaluations.get(task, 0) + len(study.briefs) + len(study.born)
+        return spent < self.search.policy.tune * state.lineage.evaluated.get(task, 0) + tuning.TRIALS
+
+    def order(self, task: str) -> Choice:
+        """The next trial of the open study. `done` names the trials it may learn from, so that a replay sees the same."""
+        study = self.search.state.studies.open[task]
+        parent = self.search.state.candidates[study.candidate]
+        hint = {
+            "study": study.id,
+            "trial": study.asked,
+            "opening": study.opening,
+            "done": sorted(number for number, _ in study.results),
+            "knobs": [dict(knob) for knob in study.knobs],
+        }
+        return Choice("tune", (study.candidate,), parent.island, hint=hint)
+
+
+class _Lineage:
+    """The one thing that `numeric.gains` asks of a desk."""
+
+    def __init__(self, search: Search) -> None:
+        self._candidates = search.state.candidates
+
+    def candidate(self, commit: str) -> Candidate:
+        return self._candidates[commit]
