@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import secrets
@@ -78,21 +79,25 @@ def open_run(settings: RunSettings) -> Opened:
     names = [source.task.name for source in sources]
     if len(set(names)) != len(names):
         raise UsageError(f"two tasks are called {max(names, key=names.count)!r}; a run's tasks need different names")
-    run = settings.name or (names[0] if len(names) == 1 else "suite")
     archive = Archive.open(settings.where, create=True, task=names[0] if sources[0].repository is None else "")
+    run = settings.name or (names[0] if len(names) == 1 else "suite")
+    warnings: list[str] = []
+    if settings.start:
+        run, warnings = _run_from(sources, settings, archive, run)
     if settings.publish:
         archive.check_room(run, settings.prefix)
     writer = archive.writer(run, exclusive=True, fixed_dates=settings.fixed_dates)
     try:
-        return _open(settings, sources, archive, writer, run)
+        return _open(settings, sources, archive, writer, run, warnings)
     except BaseException:
         writer.close()
         raise
 
 
-def _open(settings: RunSettings, sources: list[Source], archive: Archive, writer: Writer, run: str) -> Opened:
+def _open(
+    settings: RunSettings, sources: list[Source], archive: Archive, writer: Writer, run: str, warnings: list[str]
+) -> Opened:
     state = archive.state(run)
-    warnings: list[str] = []
     resumed = state.lineage.opened is not None
     if not resumed:
         _begin(settings, sources, archive, writer, state, run, warnings)
@@ -116,6 +121,30 @@ def _open(settings: RunSettings, sources: list[Source], archive: Archive, writer
             _import_seed(ground, archive.store, writer, state)
     _limits(settings, writer, state)
     return Opened(settings, archive, writer, state, run, grounds, sites, graders, resumed, warnings)
+
+
+def _run_from(sources: list[Source], settings: RunSettings, archive: Archive, name: str) -> tuple[str, list[str]]:
+    """The run that starts from `--from`, and what to say about it: a run keeps its base, so another base is another run.
+
+    Of the name and its numbered successors (`toy`, `toy-2`, ...) the one that has this base, else the first that is free.
+    Raises RepositoryError where the user named the run and it has another base.
+    """
+    wanted = [_wanted(source, settings, archive) for source in sources]
+    runs = archive.runs()
+    for number in itertools.count(1):
+        run = name if number == 1 else f"{name}-{number}"
+        if run not in runs:
+            said = f"run {name!r} keeps its own base; from {settings.start} starts run {run!r}"
+            return run, [said] if number > 1 else []
+        opened = archive.state(run).lineage.opened
+        bases = [opened.tasks[s.task.name].base if opened and s.task.name in opened.tasks else "" for s in sources]
+        if opened is None or bases == wanted:
+            return run, []
+        if settings.name:
+            raise RepositoryError(
+                f"run {run!r} keeps its base {bases[0][:12]}; give --from {settings.start} another --name, or none"
+            )
+    raise AssertionError("unreachable")
 
 
 # ---- where a task comes from -----------------------------------------------------------------------------------------
@@ -185,7 +214,7 @@ def _begin(
 def _base(source: Source, settings: RunSettings, archive: Archive, writer: Writer, warnings: list[str]) -> str:
     """The commit a run starts from, in the archive."""
     store = archive.store
-    if source.seed is not None:
+    if source.seed is not None and settings.start is None:
         files: dict[str, bytes | None] = {
             path.relative_to(source.seed).as_posix(): path.read_bytes()
             for path in sorted(source.seed.rglob("*"))
@@ -193,20 +222,29 @@ def _base(source: Source, settings: RunSettings, archive: Archive, writer: Write
         }
         tree = store.edit(store.tree({}), files)
         return store.commit(tree, (), f"Seed of {source.task.name}\n", writer.now())
-    assert source.repository is not None
-    repository = source.repository
+    commit = _wanted(source, settings, archive)
+    if source.repository is None or (settings.start and place.resolve(archive.path, settings.start) == commit):
+        return commit  # a candidate of the archive
+    _check_clean(source.task, source.repository, warnings)
+    return archive.import_commit(str(source.repository.git_dir), commit)
+
+
+def _wanted(source: Source, settings: RunSettings, archive: Archive) -> str:
+    """The full id of the commit to start from, in the archive or in the user's repository; "" for a bundled seed."""
     if settings.start and (known := place.resolve(archive.path, settings.start)):
         return known
+    if source.repository is None:
+        if settings.start:
+            raise RepositoryError(f"--from {settings.start}: no such candidate in {archive.path}; 'evolve log' lists them")
+        return ""
     try:
-        commit = repository.commit(settings.start or "HEAD")
+        return str(source.repository.commit(settings.start or "HEAD").hexsha)
     except (git.BadName, ValueError, git.GitCommandError) as error:
         if settings.start:
             raise RepositoryError(f"--from {settings.start}: no such commit here or in the archive") from error
         raise RepositoryError(
             "the repository has no commit yet; commit the code that is to be evolved first"
         ) from error
-    _check_clean(source.task, repository, warnings)
-    return archive.import_commit(str(repository.git_dir), commit.hexsha)
 
 
 def _check_clean(task: Task, repository: git.Repo, warnings: list[str]) -> None:
@@ -337,7 +375,7 @@ def _report_moved_head(source: Source, opened: ev.TaskOpened, archive: Archive, 
         head = source.repository.head.commit.hexsha
         if head != opened.base:
             warnings.append(
-                f"HEAD has moved on to {head[:12]}; the run keeps its base {opened.base[:12]} (--from HEAD --name X adopts it)"
+                f"HEAD has moved on to {head[:12]}; the run keeps its base {opened.base[:12]} (--from HEAD starts a run from there)"
             )
 
 

@@ -347,6 +347,28 @@ def test_a_kill_in_a_running_job_costs_one_start(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_another_base_is_another_run(toy: Path) -> None:
+    cli("run", "--evals", "12", "--seed", "3", "--no-control", cwd=toy)
+    first = git(toy, "rev-parse", "HEAD").strip()
+    (toy / "program.py").write_text((toy / "program.py").read_text().replace("X = 1.0", "X = 5.0"))
+    git(toy, "commit", "-qam", "Go on by hand")
+    second = git(toy, "rev-parse", "HEAD").strip()
+    kept = cli("run", "--evals", "14", "--no-control", "--json", cwd=toy)
+    assert "the run keeps its base" in kept.stderr and json.loads(kept.stdout)["run"] == "toy"
+    moved = cli("run", "--from", "HEAD", "--evals", "3", "--no-control", "--json", cwd=toy)
+    assert "starts run 'toy-2'" in moved.stderr and json.loads(moved.stdout)["run"] == "toy-2"
+    again = cli("run", "--from", "HEAD", "--evals", "5", "--no-control", "--json", cwd=toy)
+    assert json.loads(again.stdout)["run"] == "toy-2" and json.loads(again.stdout)["evaluations"] == 5
+    refused = cli("run", "--from", "HEAD", "--name", "toy", "--evals", "5", cwd=toy, ok=False)
+    assert refused.returncode == 5 and f"keeps its base {first[:12]}" in refused.stderr
+    champion = json.loads(cli("best", "--name", "toy", "--json", cwd=toy).stdout)["commit"]
+    fork = json.loads(cli("run", "--from", champion, "--evals", "3", "--no-control", "--json", cwd=toy).stdout)
+    assert fork["run"] == "toy-3"
+    with Archive.open(toy) as archive:
+        bases = {run: archive.state(run).lineage.opened.tasks["toy"].base for run in archive.runs()}  # type: ignore[union-attr]
+    assert bases == {"toy": first, "toy-2": second, "toy-3": champion}
+
+
 def test_detach_wait_note_and_stop(toy: Path) -> None:
     cli("run", "--detach", "--seed", "2", "--no-control", cwd=toy)
     wait_for(toy, 2)
