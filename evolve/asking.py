@@ -1,6 +1,7 @@
 """What is asked for next: which task, what a selector may see, and the brief that its choice becomes.
 
-A study of the numeric tuner comes before the selector. Everything here is a function of the folded log.
+A study of the numeric tuner comes first, then what the plateau ladder ordered, then now and then a repair or an idea of
+another task, then the selector. Everything here is a function of the folded log.
 """
 
 from __future__ import annotations
@@ -12,13 +13,23 @@ from typing import TYPE_CHECKING
 
 from evolve.mutators.outside import OUTSIDE
 from evolve.population.brief import Brief
-from evolve.population.candidate import Candidate
+from evolve.population.candidate import Candidate, Standing
 from evolve.population.novelty import Novelty
-from evolve.population.selection import Choice, Population
+from evolve.population.selection import Choice, Population, bandit
 from evolve.streams import stream, stream_seed
+from evolve.tasks.verdict import Status
 
 if TYPE_CHECKING:
     from evolve.search import Search
+
+SPECIAL = ("resample", "tactic", "fix", "port", "tune")
+"""Operators that are ordered for a reason of their own, never by a selector."""
+
+PAIRED = ("crossover", "combine")
+"""Operators that need a second parent."""
+
+LATELY = 50
+"""Verdicts back to which a failed candidate may be mended."""
 
 
 class Asker:
@@ -62,14 +73,73 @@ class Asker:
         operators = search.operators[mutator]
         if set(operators) == {"tune"}:
             task = self._study_tasks()[0]
-            choice = search.tuner.order(task)
+            return self._made(number, mutator, task, search.tuner.order(task))
+        task = wanted.task if wanted and wanted.task in search.grounds else self._next_task(rng)
+        if wanted and wanted.operator:
+            choice = self._chosen(task, (wanted.operator,), rng)
         else:
-            known = wanted and wanted.task in search.grounds
-            task = wanted.task if wanted and known else self._next_task(rng)
-            offered = (wanted.operator,) if wanted and wanted.operator else operators
-            choice = search.selector.choose(self.population(task), offered, rng)
-        hint = {**choice.hint, "request": wanted.request} if wanted else choice.hint
+            choice = self._choice(number, task, operators, rng)
+        hint: dict[str, object] = dict(choice.hint)
+        if wanted:
+            hint["request"] = wanted.request
+        if model := self._model(mutator, task, choice.operator):
+            hint["model"] = model
         return self._made(number, mutator, task, replace(choice, hint=hint))
+
+    def _choice(self, number: int, task: str, operators: Sequence[str], rng: random.Random) -> Choice:
+        search = self.search
+        ordered = search.ladder.choice(task, operators, stream(search.seed, "order", number))
+        special = ordered or self._special(task, operators, stream(search.seed, "special", number))
+        if special:
+            return special
+        usual = [operator for operator in operators if operator not in SPECIAL] or list(operators)
+        if search.policy.bandit and len(usual) > 1:
+            arms = search.state.credit.arms.get(task, {})
+            usual = [bandit.pick("operator", usual, arms)]
+        return self._chosen(task, usual, rng)
+
+    def _chosen(self, task: str, operators: Sequence[str], rng: random.Random) -> Choice:
+        """The selector's choice; one of two parents gets a second where the selector, offered nothing else, gave one."""
+        population = self.population(task)
+        choice = self.search.selector.choose(population, operators, rng)
+        if choice.operator in PAIRED and len(choice.parents) == 1:
+            others = [c.commit for group in population.live.values() for c in group if c.commit != choice.parents[0]]
+            if others:
+                return replace(choice, parents=(choice.parents[0], others[int(rng.random() * len(others))]))
+            plain = [operator for operator in self._all_operators() if operator not in (*PAIRED, *SPECIAL)]
+            return replace(choice, operator="improve" if "improve" in plain else (plain or ["improve"])[0])
+        return choice
+
+    def _all_operators(self) -> list[str]:
+        return [operator for operators in self.search.operators.values() for operator in operators]
+
+    def _special(self, task: str, operators: Sequence[str], rng: random.Random) -> Choice | None:
+        """Now and then: mend the latest failed candidate that nobody tried to mend, or port what helped another task."""
+        state, policy = self.search.state, self.search.policy
+        draw = rng.random()
+        if "fix" in operators and draw < policy.fix:
+            for commit in reversed(state.lineage.verdict_order[-LATELY:]):
+                failed = state.candidates[commit]
+                broken = failed.verdict is not None and failed.verdict.status is Status.INVALID
+                mended = failed.children > 0 or failed.operator.startswith("fix")
+                if failed.task == task and broken and not mended and failed.standing is Standing.ACTIVE:
+                    return Choice("fix", (commit,), failed.island)
+        if "port" in operators and policy.fix <= draw < policy.fix + policy.port:
+            gains = [r for name in sorted(self.search.grounds) if name != task for r in state.lineage.reigns.get(name, ())]
+            if gains:
+                source = max(gains, key=lambda reign: (reign.gain or 0.0, reign.candidate))
+                champion = state.champion(task) or state.candidates[state.lineage.seeds[task]]
+                return Choice("port", (champion.commit,), champion.island, hint={"candidate": source.candidate})
+        return None
+
+    def _model(self, mutator: str, task: str, operator: str) -> str:
+        """Which of a mutator's models: by the bandit, else the cheapest until the handover; a tactic is the strongest's."""
+        state, models = self.search.state, self.search.models.get(mutator, ())
+        if len(models) < 2 or operator == "tactic":
+            return models[-1] if len(models) > 1 else ""
+        if self.search.policy.bandit:
+            return bandit.pick("model", models, state.credit.arms.get(task, {}))
+        return state.plateaus.handed.get(mutator, models[0])
 
     def _made(self, number: int, mutator: str, task: str, choice: Choice) -> Brief:
         state = self.search.state

@@ -13,6 +13,7 @@ from typing import Protocol
 from evolve.asking import Asker
 from evolve.evaluators.evaluator import Job, Stage
 from evolve.gate import Gatekeeper
+from evolve.plateau import Ladder
 from evolve.population import events as ev
 from evolve.population.brief import Brief, Proposal
 from evolve.population.candidate import Candidate
@@ -91,20 +92,22 @@ class Search:
         dates: Callable[[], float],
         timer: Callable[[], float],
         immediate: Sequence[str] = (),
+        models: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """operators: mutator name -> the operators it answers. immediate: those of them that answer at once and so share
-        the evaluation slots. evidence: commit -> all its evidence, oldest first.
+        the evaluation slots. models: mutator name -> its models, the cheapest first. evidence: commit -> all its evidence, oldest first.
         dates: seconds since the epoch for commits. timer: a monotonic clock in seconds for the wall-time budget."""
         self.record, self.objects, self.state, self.grounds = record, objects, state, grounds
         self.selector, self.operators, self.evidence = selector, operators, evidence
         self.dates, self.timer, self.immediate = dates, timer, tuple(immediate)
+        self.models = dict(models or {})
         opened = state.lineage.opened
         if opened is None:
             raise EvolveError("the run has no run_opened event; open it with evolve.api.open_run")
         self.seed = opened.seed
         self.policy = Policy.known(opened.settings.get("policy", {}))
         self.gates, self.asker, self.tuner = Gatekeeper(self), Asker(self), Tuner(self)
-        self.upkeep = Upkeep(self)
+        self.ladder, self.upkeep = Ladder(self), Upkeep(self)
         self._files: dict[str, dict[str, bytes]] = {}
         self._modes: dict[str, dict[str, int]] = {}
         self._errors_in_a_row = 0
@@ -168,6 +171,8 @@ class Search:
         operator = proposal.operator or brief.operator
         if proposal.stillborn:
             return self._refuse(brief, "stillborn", proposal, proposal.stillborn)
+        if proposal.families:
+            return self._new_tactics(brief, proposal)
         parent = self.state.candidates[parents[0]]
         before = self.modes(parent.tree)
         if why := check_edit(ground.task, before, proposal.files):
@@ -210,6 +215,18 @@ class Search:
         operator = proposal.operator or brief.operator
         self.append(ev.Refused(brief.number, brief.task, reason, why[:500], earlier, operator), proposal.artifacts)
         self.upkeep.look(self.grounds[brief.task])
+        return None
+
+    def _new_tactics(self, brief: Brief, proposal: Proposal) -> Job | None:
+        """Record the families that a tactic call named; those of a known name are left out."""
+        known = {tactic.family.casefold() for tactic in self.state.memory.tactics if tactic.task == brief.task}
+        fresh = {f.name.casefold(): f for f in reversed(proposal.families) if f.name.casefold() not in known}
+        if not fresh:
+            return self._refuse(brief, "stillborn", proposal, "all families it names were named before")
+        artifacts = proposal.artifacts
+        for family in reversed(fresh.values()):
+            self.append(ev.Tactic(brief.task, family.name, family.text, brief.number), artifacts)
+            artifacts = ()
         return None
 
     def _message(self, brief: Brief, proposal: Proposal, operator: str) -> str:

@@ -86,6 +86,7 @@ class Session:
             {name: tuple(m.operators) for name, m in self.mutators.items()},
             evidence=self.evidence, dates=self.writer.now, timer=time.monotonic,
             immediate=[name for name, m in self.mutators.items() if not m.latency],
+            models={name: tuple(getattr(m, "models", ())) for name, m in self.mutators.items()},
         )  # fmt: skip
         self.reports: dict[str, Report] = {}
         self.controls: dict[str, Control] = {}

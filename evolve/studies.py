@@ -41,13 +41,14 @@ class Tuner:
         self.search = search
 
     def _answered(self) -> bool:
-        """Whether a mutator of this run answers studies, and the policy allows them."""
-        return self.search.policy.tune > 0 and any(set(ops) == {"tune"} for ops in self.search.operators.values())
+        """Whether a mutator of this run answers studies, and the policy allows them (or there is nobody else)."""
+        here = any(set(ops) == {"tune"} for ops in self.search.operators.values())
+        return here and (self.search.policy.tune > 0 or self._alone())
 
     def _alone(self) -> bool:
         """Whether nobody but tuners writes programs in this run."""
-        others = [name for name, ops in self.search.operators.items() if set(ops) != {"tune"} and name != OUTSIDE]
-        return self._answered() and not others
+        names = [name for name in self.search.operators if name != OUTSIDE]
+        return bool(names) and all(set(self.search.operators[name]) == {"tune"} for name in names)
 
     # ---- opening and closing -------------------------------------------------------------------------------------
 
@@ -86,8 +87,7 @@ class Tuner:
         knobs = tuning.plan(files, first=count * tuning.KNOBS if again else 0, reach=REACH * step)
         if len(knobs) < FEWEST_KNOBS:
             return False
-        share = left * self.search.policy.tune / (CHEAP * tuning.TRIALS * self.search.policy.tune)
-        trials = int(tuning.TRIALS * min(max(share, 1.0), LONGEST))
+        trials = int(tuning.TRIALS * min(max(left / (CHEAP * tuning.TRIALS), 1.0), LONGEST))
         self.search.append(
             ev.StudyOpened(
                 task, f"{candidate.number}-{count + 1}", candidate.commit, candidate.fitness, structure,

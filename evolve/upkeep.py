@@ -15,3 +15,4 @@ class Upkeep:
     def look(self, ground: Ground, commit: str = "") -> None:
         """After a verdict on a candidate (hex commit id), or after a refusal ("")."""
         self.search.tuner.look(ground, commit)
+        self.search.ladder.look(ground)

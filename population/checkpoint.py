@@ -19,7 +19,18 @@ from types import ModuleType
 
 from evolve.population import brief, candidate, disk, events, pack
 from evolve.population.columns import Codec
-from evolve.population.folds import STATE_VERSION, RunState, ledger, lineage, live, memory, pipeline, studies
+from evolve.population.folds import (
+    STATE_VERSION,
+    RunState,
+    credit,
+    ledger,
+    lineage,
+    live,
+    memory,
+    pipeline,
+    plateau,
+    studies,
+)
 from evolve.population.objects import BLOB, object_id
 from evolve.tasks import evidence, verdict
 
@@ -31,7 +42,7 @@ together cost a constant a event, and a cold start folds at most that share agai
 MAGIC = b"evolve checkpoint 1, events "
 """Begins a checkpoint; the number of its events and a line end follow, then the compressed columns."""
 
-_ATTRIBUTES = ("seen", "clock", "last_time", "lineage", "ledger", "pending", "live", "memory", "studies")
+_ATTRIBUTES = ("seen", "clock", "last_time", "lineage", "ledger", "pending", "live", "memory", "studies", "plateaus", "credit")
 
 
 def _records(*modules: ModuleType) -> Iterator[type]:
@@ -42,7 +53,11 @@ def _records(*modules: ModuleType) -> Iterator[type]:
                 yield value
 
 
-CODEC = Codec(_records(events, brief, candidate, verdict, evidence, ledger, lineage, live, memory, pipeline, studies))
+CODEC = Codec(
+    _records(
+        events, brief, candidate, verdict, evidence, ledger, lineage, live, memory, pipeline, studies, plateau, credit
+    )
+)
 
 
 def version() -> str:

@@ -397,12 +397,41 @@ class Lesson(Event):
 
 @dataclass(frozen=True, slots=True)
 class Tactic(Event):
-    """A named family of approaches, proposed at a plateau."""
+    """A named family of approaches, proposed at a plateau. brief: the one that asked for it."""
 
     kind: ClassVar[str] = "tactic"
     task: str
     family: str
     text: str
+    brief: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plateau(Event):
+    """A step of the plateau ladder: nothing was gained for `waited` evaluations.
+
+    rung: "tune", "resample", "tactic", "lineage" or "restart"; number: its place on the ladder, from 0. orders: briefs it
+    wants, whose children join `island` ("": their parent's), with `hint` for the mutator.
+    """
+
+    kind: ClassVar[str] = "plateau"
+    task: str
+    rung: str
+    number: int
+    waited: int
+    orders: int = 0
+    island: str = ""
+    hint: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver(Event):
+    """From here on a mutator's briefs go to `model` rather than to its cheapest."""
+
+    kind: ClassVar[str] = "handed_over"
+    mutator: str
+    model: str
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -524,7 +553,7 @@ KINDS: dict[str, type[Event]] = {
     for kind in (
         RunOpened, EpochOpened, Calibrated, Asked, Wanted, Leased, Told, Requested, Batched, Answered, Refused, Born, Imported, Started,
         Cancelled, Measured, Judged, Promoted, GateClosed, Suspended, Released, Quarantined, Pinned, Migrated, Lesson, Tactic,
-        StudyOpened, StudyClosed, Directive, BudgetChanged, Spent, Paused, Session, Control, Closed,
+        Plateau, HandedOver, StudyOpened, StudyClosed, Directive, BudgetChanged, Spent, Paused, Session, Control, Closed,
     )
 }  # fmt: skip
 

@@ -20,14 +20,15 @@ class Policy:
     opening:      briefs that start independently from the seed. islands: subpopulations (1: none).
     elite:        chance that an island's best is the parent. spread: share of briefs spread over all islands alike.
     settle:       share of the budget after which the leader's island gets all other briefs; 1: never.
-    cross, other: chances of a crossover, and of a transplant, explore or simplify.
+    cross, other: chances of a crossover, and of a transplant, explore or simplify. fix, port: chances of mending a
+                  failed candidate, and of taking an idea over from another task, where a mutator answers them.
     novelty:      weigh parents by their distance to others. duplicates: refuse a known program before it is paid for.
     fingerprints: refuse a program that behaves as a known one on the task's probes.
     tune:         most of the evaluations that studies of the numeric tuner may take.
     ladder:       climb the plateau ladder. patience: share of the budget without a gain that calls for its next rung.
     tactics:      ask for new families at a plateau. resample: repeat the brief that broke through, so many times.
     lessons:      chance that a brief is shown lessons. returning: show lines that the lineage deleted.
-    handover:     share of the budget after which the cheap model hands over to the strong one; a stall does so earlier.
+    handover:     share of the budget after which the cheap model hands over to the strong one; a stall does so earlier; 0: never.
     bandit:       choose operators and models by what they gained for their cost.
     """
 
@@ -38,6 +39,8 @@ class Policy:
     settle: float = 0.25
     cross: float = 0.05
     other: float = 0.05
+    fix: float = 0.05
+    port: float = 0.05
     novelty: bool = True
     duplicates: bool = True
     fingerprints: bool = True

@@ -11,14 +11,16 @@ from typing import Any
 
 from evolve.population.candidate import Candidate
 from evolve.population.events import Recorded
+from evolve.population.folds.credit import Credit
 from evolve.population.folds.ledger import Ledger
 from evolve.population.folds.lineage import Lineage
 from evolve.population.folds.live import Live
 from evolve.population.folds.memory import Memory
 from evolve.population.folds.pipeline import Pending
+from evolve.population.folds.plateau import Plateaus
 from evolve.population.folds.studies import Studies
 
-FOLDS: tuple[type[Any], ...] = (Lineage, Ledger, Pending, Live, Memory, Studies)
+FOLDS: tuple[type[Any], ...] = (Lineage, Ledger, Pending, Live, Memory, Studies, Plateaus, Credit)
 """In the order in which an event reaches them; a later fold may read an earlier one's state."""
 
 STATE_VERSION = 1
@@ -30,7 +32,8 @@ class RunState:
 
     lineage: candidates, champions, epochs, calibrations.  ledger: what was spent and what is left.
     pending: what a resume must go on with.  live: the bounded populations that selectors see.  memory: lessons,
-    tactics, directives.  studies: of the numeric tuner.  seen: log ref -> number of its events applied.  clock: the highest Lamport clock seen.
+    tactics, directives.  studies: of the numeric tuner.  plateaus: the ladder.
+    credit: of operators and models.  seen: log ref -> number of its events applied.  clock: the highest Lamport clock seen.
     """
 
     def __init__(self) -> None:
@@ -43,11 +46,16 @@ class RunState:
         self.live = Live(self.lineage)
         self.memory = Memory()
         self.studies = Studies()
+        self.plateaus = Plateaus(self.lineage)
+        self.credit = Credit(self.lineage)
         self._bind()
 
     def _bind(self) -> None:
         self._handlers: dict[str, list[Callable[[Any, Recorded], None]]] = {}
-        for fold in (self.lineage, self.ledger, self.pending, self.live, self.memory, self.studies):
+        folds = (
+            self.lineage, self.ledger, self.pending, self.live, self.memory, self.studies, self.plateaus, self.credit,
+        )  # fmt: skip
+        for fold in folds:
             for name in dir(type(fold)):
                 if name.startswith("on_"):
                     self._handlers.setdefault(name[3:], []).append(getattr(fold, name))
@@ -87,4 +95,4 @@ class RunState:
         return self.lineage.candidates[commit] if commit else None
 
 
-__all__ = ["FOLDS", "STATE_VERSION", "Ledger", "Lineage", "Live", "Memory", "Pending", "RunState", "Studies"]
+__all__ = ["FOLDS", "STATE_VERSION", "Credit", "Ledger", "Lineage", "Live", "Memory", "Pending", "Plateaus", "RunState", "Studies"]

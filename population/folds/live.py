@@ -115,6 +115,17 @@ class Live:
                 island.best, island.best_commit = candidate.fitness, candidate.commit
             self._enter(island, candidate)
 
+    def on_plateau(self, event: ev.Plateau, recorded: ev.Recorded) -> None:
+        """A restart leaves all islands but the champion's: their members stay in the lineage alone, pinned ones live."""
+        if event.rung != "restart":
+            return
+        champion = self.lineage.champions.get(event.task, "")
+        for island in self.islands.get(event.task, {}).values():
+            if champion not in island.members:
+                for commit in [c for c in island.members if not self.lineage.candidates[c].pinned]:
+                    island.members.remove(commit)
+                    self._forget(event.task, commit)
+
     def on_promoted(self, event: ev.Promoted, recorded: ev.Recorded) -> None:
         self.stalled[event.task] = 0
 

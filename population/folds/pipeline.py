@@ -79,6 +79,9 @@ class Pending:
         self._done(event.brief)
         self.refused_in_a_row += 1
 
+    def on_tactic(self, event: ev.Tactic, recorded: ev.Recorded) -> None:
+        self._done(event.brief)
+
     def on_born(self, event: ev.Born, recorded: ev.Recorded) -> None:
         self._done(event.brief)
         self.refused_in_a_row = 0

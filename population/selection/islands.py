@@ -85,8 +85,9 @@ class Islands:
     ) -> tuple[str, tuple[str, ...]]:
         draw, pick = rng.random(), rng.random()
         others = [c for name in sorted(population.live) for c in population.live[name] if c.commit != parent.commit]
-        if draw < self.cross and "crossover" in operators and others:
-            return "crossover", (_weighted(others, weights(others, population), pick).commit,)
+        pair = next((op for op in ("crossover", "combine") if op in operators), "")
+        if draw < self.cross and pair and others:
+            return pair, (_weighted(others, weights(others, population), pick).commit,)
         if draw < self.cross + self.other:
             spare = [op for op in operators if op in ("transplant", "explore", "simplify")]
             if spare:

@@ -63,6 +63,8 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.Migrated("t", C2, "south", "best of north"),
     ev.Lesson("t", "larger batches diverge", (C2,), False, 100),
     ev.Tactic("t", "annealing", "cool slowly"),
+    ev.Plateau("t", "lineage", 3, 40, 6, "l4", {"k": 1}),
+    ev.HandedOver("model", "strong", "half of the budget is spent"),
     ev.StudyOpened("t", "2222-1", C2, -0.97, "b" * 32, ({"path": "a.py", "start": 4, "value": 0.5},), 24, 8, "new best"),
     ev.StudyClosed("t", "2222-1", 24, 0.01, "24 trials"),
     ev.Directive("try float16", "t"),
