@@ -18,6 +18,10 @@ from evolve.tasks.errors import InfrastructureError
 
 LINK, EXECUTABLE, MODULE, FOLDER = 0o120000, 0o100755, 0o160000, 0o040000
 
+REOPEN_EVERY = 128
+"""Objects read before libgit2's view of the archive is opened anew: it keeps every pack it ever read from open and
+mapped, also those long deleted, and a slot lives for days."""
+
 Entries = dict[str, tuple[int, str]]
 """Path -> (git mode, object id)."""
 
@@ -36,6 +40,7 @@ class Workshop:
         self._base, self._may_edit = base, may_edit
         self._protected: Entries | None = None
         self._repository: pygit2.Repository | None = None
+        self._reads = 0
         self._have: dict[str, Path] = {}
 
     def folder(self, tree: str) -> Path:
@@ -76,9 +81,12 @@ class Workshop:
         return found
 
     def _object(self, oid: str) -> pygit2.Object | None:
+        self._reads += 1
+        if self._reads % REOPEN_EVERY == 0:
+            self._repository = None
         for _ in range(2):
             if self._repository is None:
-                self._repository = pygit2.Repository(self._archive)
+                self._repository = _open(self._archive)
             if (found := self._repository.get(oid)) is not None:
                 return found
             self._repository = None  # packs may have come since it was opened
@@ -117,6 +125,13 @@ class Workshop:
 
     def close(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _open(archive: str) -> pygit2.Repository:
+    repository = pygit2.Repository(archive)
+    for helper in ("branches", "references", "remotes", "submodules"):
+        vars(repository).pop(helper, None)  # they point back at it: packs would stay open until the next gc
+    return repository
 
 
 def _make_folders(folder: str, made: set[str]) -> None:
