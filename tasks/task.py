@@ -105,7 +105,7 @@ class Environment:
 
     setup:   shell command run once per base in the base's tree, cached; what it leaves is in every candidate's tree.
     data:    `path[:ro]`, mounted read-only at the same path.
-    network: host names a candidate may reach; empty: none.
+    network: `host` (its ports 80 and 443) or `host:port` that a candidate may reach; `*` alone: everything; empty: none.
     """
 
     setup: str | None = None
@@ -351,8 +351,35 @@ def _read_environment(table: Mapping[str, Any], where: str) -> Environment:
         setup=_text(table.get("setup"), f"{where}: environment.setup"),
         data=_strings(table.get("data", []), f"{where}: environment.data"),
         env={str(k): str(v) for k, v in env.items()},
-        network=_strings(table.get("network", []), f"{where}: environment.network"),
+        network=_read_network(_strings(table.get("network", []), f"{where}: environment.network"), where),
     )
+
+
+def _read_network(entries: tuple[str, ...], where: str) -> tuple[str, ...]:
+    if ANYWHERE in entries and len(entries) > 1:
+        raise TaskError(f"{where}: environment.network: '*' opens the network whole, so nothing may stand beside it")
+    for entry in entries:
+        if entry != ANYWHERE:
+            try:
+                host_ports(entry)
+            except ValueError as error:
+                raise TaskError(f"{where}: environment.network: {error}") from error
+    return entries
+
+
+ANYWHERE = "*"
+"""In `environment.network`: the machine's network whole."""
+
+_HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?))(?::(?P<port>[0-9]{1,5}))?")
+
+
+def host_ports(entry: str) -> tuple[str, tuple[int, ...]]:
+    """Host and ports of an entry of `environment.network`: "pypi.org", "localhost:8000", "[::1]:80". Raises ValueError."""
+    found = _HOST.fullmatch(entry.lower())
+    port = int(found["port"]) if found and found["port"] else None
+    if found is None or (port is not None and not 0 < port < 1 << 16):
+        raise ValueError(f"{entry!r} must be host, host:port or [IPv6]:port; such as 'pypi.org' or 'localhost:8000'")
+    return found["six"] or found["name"], (80, 443) if port is None else (port,)
 
 
 def _read_limits(table: Mapping[str, Any], where: str) -> Limits:

@@ -170,6 +170,8 @@ def end(request: Request, init: int, group: Group | None) -> str | None:
     if not jailed and sweep:
         _sweep(request)
     _kill(init)
+    if proxy := request.get("proxy"):
+        _kill(proxy)
     if not sweep:
         os.waitpid(init, 0)
         return None
@@ -288,6 +290,7 @@ def rlimits(request: Request) -> list[tuple[int, int]]:
         others = {"userns": 4, "landlock": 0}.get(request["rung"], 0)
         if request["uid"] == os.getuid() and request["rung"] != "userns":
             others = threads_of(request["uid"])
+        others += bool(request["hosts"])  # the proxy has the candidate's user id
         if request["uid"] != 0:
             wanted.append((resource.RLIMIT_NPROC, limits["processes"] + others))
     if limits.get("cpu"):

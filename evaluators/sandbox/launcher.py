@@ -21,7 +21,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from evolve.evaluators.sandbox import bubble, filters, jail, keeper, landlock, system, worker
+from evolve.evaluators.sandbox import bubble, filters, jail, keeper, landlock, network, system, worker
 from evolve.evaluators.sandbox.cgroups import Group
 from evolve.evaluators.sandbox.jail import NAMESPACED
 
@@ -87,11 +87,17 @@ def _keep(control: socket.socket, request: Request, fds: list[int]) -> Request:
     if group is not None:
         limits = request["limits"]
         group.reset()
-        group.limit(limits["memory"], limits["processes"] + 2 if "processes" not in opened else 1 << 20)
+        ours = 3 if request["hosts"] else 2
+        group.limit(limits["memory"], limits["processes"] + ours if "processes" not in opened else 1 << 20)
+    if jailed and request["hosts"]:
+        request["proxy"], proxy = network.start(request, group)
     if jailed:
         wanted = (("pids", system.CLONE_NEWPID), ("ipc", system.CLONE_NEWIPC), ("uts", system.CLONE_NEWUTS))
         flags = sum(flag for name, flag in wanted if name not in opened)
         system.unshare(flags | (0 if request["network"] or "network" in opened else system.CLONE_NEWNET))
+        if request["hosts"]:
+            jail.loopback_up()
+            network.listen(proxy)
     status, status_end = os.pipe2(os.O_CLOEXEC)
     init = os.fork()
     if init == 0:
@@ -194,12 +200,11 @@ def _argv(request: Request) -> tuple[list[str], tuple[int, ...]]:
 
 def _drop(request: Request) -> None:
     uid, opened, rung = request["uid"], request["opened"], request["rung"]
-    if os.getuid() == 0:
-        if uid != 0 and "uid" not in opened and rung != "bubblewrap":
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-    elif rung == "userns" and "capabilities" not in opened:
+    if os.getuid() == 0 and uid != 0 and "uid" not in opened and rung != "bubblewrap":
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    if rung == "userns" and "capabilities" not in opened:
         system.drop_capabilities()
     if rung == "bubblewrap":  # it sets the rest itself, and a set-uid one needs what we would take
         return

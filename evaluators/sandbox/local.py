@@ -14,10 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evolve.evaluators.sandbox import Command, Outcome, bubble, cgroups, system
+from evolve.evaluators.sandbox import Command, Outcome, bubble, cgroups, network, system
 from evolve.evaluators.sandbox.jail import HOME, NAMESPACED, SMALL_BYTES, SMALL_FILES
 from evolve.evaluators.sandbox.session import Exchange, Session
 from evolve.tasks.errors import SandboxError
+from evolve.tasks.task import ANYWHERE, host_ports
 
 LABELS = {
     "native": "jailed",
@@ -44,7 +45,7 @@ _TOOLCHAIN = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/etc/ld.so.c
               "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/ssl", "/etc/localtime", "/etc/nsswitch.conf",
               "/sys/devices/system/cpu", "/sys/devices/system/node")  # fmt: skip
 _FOR_A_GPU = ("/sys", "/etc/OpenCL", "/etc/vulkan", "/opt/nvidia")
-_FOR_A_NETWORK = ("/etc/resolv.conf", "/etc/hosts", "/etc/gai.conf", "/etc/ca-certificates")
+_FOR_A_NETWORK = ("/etc/resolv.conf", "/etc/gai.conf", "/etc/ca-certificates")
 
 _GPU_VARIABLES = ("CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "NVIDIA_VISIBLE_DEVICES",
                   "NVIDIA_DRIVER_CAPABILITIES", "TRITON_LIBCUDA_PATH")  # fmt: skip
@@ -243,6 +244,7 @@ class LocalSandbox:
         jailed = self.rung in (*NAMESPACED, "bubblewrap")
         home, tmp = (HOME, "/tmp") if jailed and "mounts" not in self.opened else (f"{own}/home", f"{own}/tmp")
         path = f"{os.path.dirname(sys.executable)}:{ENVIRONMENT['PATH']}"
+        hosts = self._hosts(command)
         caches = {"TRITON_HOME": home, "TORCH_HOME": f"{home}/.torch", "TORCHINDUCTOR_CACHE_DIR": f"{tmp}/inductor"}
         return {
             "argv": list(command.argv),
@@ -254,12 +256,25 @@ class LocalSandbox:
             "small": files <= SMALL_FILES and size <= SMALL_BYTES,
             "cwd": command.cwd,
             "env": {**ENVIRONMENT, **self._gpu_environment(), "HOME": home, "TMPDIR": tmp, "PATH": path,
-                    **(caches if self._devices else {}), **command.env},
+                    **(caches if self._devices else {}), **(network.environment() if hosts else {}), **command.env},
             "wall": command.wall,
             "limits": asdict(command.limits),
             "mounts": [asdict(mount) for mount in command.mounts],
-            "network": bool(command.network),
+            "network": ANYWHERE in command.network or (self.rung == "bare" and bool(command.network)),
+            "hosts": hosts,
         }
+
+    def _hosts(self, command: Command) -> list[list[Any]]:
+        """(host, port) for all that a command may reach through the proxy. Raises SandboxError where the rung cannot hold a
+        candidate to them: it would have to open the network whole."""
+        if not command.network or ANYWHERE in command.network or self.rung == "bare":
+            return []
+        if self.rung not in NAMESPACED:
+            raise SandboxError(
+                f"the sandbox rung {self.rung!r} cannot hold a candidate to the hosts named in [environment] network "
+                f"({', '.join(command.network)}); only {' and '.join(NAMESPACED)} can. network = [{ANYWHERE!r}] opens it whole"
+            )
+        return [[host, port] for entry in command.network for host, ports in [host_ports(entry)] for port in ports]
 
     def _gpu_environment(self) -> dict[str, str]:
         return {k: os.environ[k] for k in _GPU_VARIABLES if k in os.environ} if self._devices else {}
