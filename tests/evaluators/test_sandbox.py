@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from evolve.evaluators.sandbox import ladder, local
+from evolve.evaluators.channel import unpack
+from evolve.evaluators.sandbox import Command, ladder, local
 from evolve.evaluators.sandbox.local import LABELS, LocalSandbox
-from evolve.evaluators.testing import SandboxContract
+from evolve.evaluators.testing import SandboxContract, tree_of
 from evolve.tasks.errors import SandboxError
 
 probe_rung = functools.cache(ladder.test_rung)
@@ -121,3 +123,17 @@ def test_a_plain_user_has_the_rung(rung: str, tmp_path: Path) -> None:
     if "cannot be set up here" in done.stdout or "needs the program" in done.stdout or "Landlock ABI" in done.stdout:
         pytest.skip(done.stdout.strip())
     assert done.stdout.startswith("True ()"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("how", ["called", "executed"])
+@pytest.mark.parametrize("rung", ["native", "userns", "bubblewrap", "landlock", "process"])
+def test_a_candidate_has_no_capability(rung: str, how: str, tmp_path: Path, interpreter_for_all: None) -> None:
+    text = "def f():\n    return [l for l in open('/proc/self/status') if l.startswith(('CapEff', 'CapPrm', 'CapBnd'))]\n"
+    tree = tree_of(tmp_path / "t", program=text)
+    for sandbox in sandbox_of(rung, tmp_path):
+        if how == "called":
+            said = str(unpack(sandbox.call(Command((), tree, frame=4096), "program.py:f", ()).frame)[0]["value"])
+        else:
+            said = sandbox.run(Command(("/bin/grep", "-E", "Cap(Eff|Prm)", "/proc/self/status"), tree)).stdout
+        caps = dict(re.findall(r"(Cap\w+):\D*([0-9a-f]{16})", said))
+        assert caps["CapEff"] == caps["CapPrm"] == "0" * 16, said
