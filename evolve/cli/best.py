@@ -19,10 +19,10 @@ from evolve.cli.common import (
     style,
     task_of,
 )
-from evolve.cli.taking import how_to_take, in_git
 from evolve.population.candidate import Candidate
 from evolve.population.folds import RunState
 from evolve.population.folds.lineage import Reign
+from evolve.taking import how_to_take, in_git, told
 
 
 @click.command("best")
@@ -50,8 +50,8 @@ def command(name: str | None, task: str | None, why: bool, as_json: bool) -> int
     click.echo(f"commit    {champion.commit} (candidate #{champion.number}, {len(path) - 1} step{'s' if len(path) != 2 else ''} from the seed)")
     if not take:
         click.echo("winner    none: nothing was better than the seed beyond the noise")
-    for number, line in enumerate(take):
-        click.echo(f"{'take it' if number == 0 else '':9} {line}")
+    for line in told(state, archive, task):
+        click.echo(line)
     click.echo(f"in git    {in_git(archive, champion.commit)}")
     if why:
         click.echo("\n* champion once; gain: as the champion gate measured it [at least], else ~ by one screening\n")

@@ -9,7 +9,7 @@ import click
 
 from evolve.cli.common import near, print_json, say
 from evolve.cli.progress import clock, counts
-from evolve.cli.taking import how_to_take
+from evolve.taking import how_to_take, told
 
 if TYPE_CHECKING:
     from evolve.session import Result, Session
@@ -47,6 +47,8 @@ def finish(session: Session, result: Result, *, as_json: bool) -> int:
     say(f"evolve: {why}; {result.evaluations} candidates, {clock(result.seconds)}")
     for row in rows:
         _tell(row)
+        for line in told(session.state, session.opened.archive, row["task"]):
+            click.echo(line)
     if session.state.lineage.failures:
         click.echo(f"invalid   {counts(session.state.lineage.failures)}")
     if plot:
@@ -106,8 +108,6 @@ def _tell(row: dict[str, Any]) -> None:
         click.echo(f"commit    {row['commit']}")
     if not row["improved"]:
         click.echo("winner    none: nothing was better than the seed beyond the noise")
-    for number, command in enumerate(row["take"]):
-        click.echo(f"{'take it' if number == 0 else '':9} {command}")
 
 
 def _plot(session: Session) -> tuple[Path | None, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections import deque
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from evolve.cli.common import metric_text, say
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.live import Live
 
     from evolve.session import Session
@@ -22,6 +23,15 @@ EVERY_PLAIN = 10.0
 EVERY_LIVE = 0.25
 RATE_OVER = 20.0
 """Seconds over which evaluations a second are counted."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A terminal as wide and high as it says at each moment: COLUMNS and LINES, which some shells export, are of when
+    the command began."""
+    from rich.console import Console
+
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    return Console(stderr=stderr, _environ=environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +71,9 @@ class Progress:
         for warning in opened.warnings:
             say(f"evolve: warning: {warning}")
         if self.drawn:
-            from rich.console import Console
             from rich.live import Live
 
-            self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
+            self._live = Live(console=console(stderr=True), auto_refresh=False, transient=True)
             self._live.start()
             self._live.update("evolve: checking the task: the seed, its noise, a no-op, a broken candidate", refresh=True)
 

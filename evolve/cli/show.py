@@ -18,11 +18,11 @@ from evolve.cli.common import (
     run_option,
     task_of,
 )
-from evolve.cli.taking import in_git
 from evolve.naming import candidate as find
 from evolve.population import events as ev
 from evolve.population.candidate import Candidate
 from evolve.population.folds import RunState
+from evolve.taking import in_git
 from evolve.tasks.evidence import Evidence
 from evolve.tasks.records import to_json
 from evolve.tasks.task import Metric

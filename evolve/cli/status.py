@@ -19,7 +19,7 @@ from evolve.cli.common import (
     style,
     task_of,
 )
-from evolve.cli.progress import clock, counts
+from evolve.cli.progress import clock, console, counts
 from evolve.population.archive import Archive
 from evolve.population.folds import RunState
 
@@ -50,15 +50,14 @@ def command(name: str | None, watch: bool, as_json: bool) -> None:
 
 def _watch(archive: Archive, runs: list[str]) -> None:
     """Redraw the whole screen each time, so that a resized or re-attached terminal is right at the next second."""
-    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     states = {run: archive.state(run) for run in runs}
-    console = Console()
+    terminal = console()
     shown: list[str] = []
     try:
-        with Live(console=console, screen=console.is_terminal, auto_refresh=False) as screen:
+        with Live(console=terminal, screen=terminal.is_terminal, auto_refresh=False) as screen:
             while True:
                 rows = []
                 for run, state in states.items():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolve.errors import UsageError
 from evolve.population import events as ev
 from evolve.population.archive import Archive
 from evolve.population.candidate import Candidate
+from evolve.taking import ways
 from evolve.tasks.evidence import Evidence
 from evolve.tasks.records import to_json
 from evolve.web import columns
@@ -83,7 +83,7 @@ def candidate(live: Live, c: Candidate, archive: Archive) -> dict[str, Any]:
         "lessons": [
             {"text": x.text, "falsified": x.falsified} for x in state.memory.lessons if c.commit in x.evidence
         ],
-        "take": take(live, c, archive),
+        "take": [{"label": way.what, "commands": list(way.commands)} for way in ways(state, archive, c)],
         "neighbours": _neighbours(live, c),
     }
 
@@ -175,39 +175,6 @@ def _evidence(recorded: ev.Recorded, tree: str) -> dict[str, Any]:
         "checks": [to_json(check) for check in item.checks if check.tree in ("", tree)],
         "facts": to_json(item.facts),
     }
-
-
-def take(live: Live, c: Candidate, archive: Archive) -> list[dict[str, str]]:
-    """Commands that take this candidate, to copy."""
-    opened = live.state.lineage.opened
-    bundled = bool(opened and opened.tasks[c.task].bundled)
-    found = []
-    if not bundled:
-        found.append({"label": "onto your branch, re-evaluated there", "command": f"evolve pick '#{c.number}' -n {live.run}"})
-        if live.state.lineage.champions.get(c.task) == c.commit:
-            several = f"/{c.task}" if opened and len(opened.tasks) > 1 else ""
-            found.append({"label": "as one plain git commit", "command": f"git cherry-pick evolve/{live.run}{several}/winner"})
-    git = f"git --git-dir {_near(archive.path)}"
-    for path in _changed(live, c, archive):
-        found.append({"label": f"the file {path}", "command": f"{git} show {c.commit}:{path} > {Path(path).name}"})
-    found.append({"label": "as a patch against the base", "command": f"evolve diff '#{c.number}' -n {live.run} > winner.patch"})
-    return found
-
-
-def _changed(live: Live, c: Candidate, archive: Archive) -> list[str]:
-    base = live.state.candidates.get(live.state.lineage.seeds.get(c.task, ""))
-    if base is None:
-        return []
-    task = live.tasks[c.task]
-    before = archive.store.files(base.tree, task.may_edit)
-    return [path for path, text in archive.store.files(c.tree, task.may_edit).items() if before.get(path) != text][:5]
-
-
-def _near(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def _neighbours(live: Live, c: Candidate) -> dict[str, int | None]:

@@ -9,13 +9,15 @@ import os
 import pty
 import random
 import re
+import shlex
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -343,9 +345,9 @@ def spawn(place: Path, *words: str, rows: int = 30, columns: int = 100, **env: s
     pid, fd = pty.fork()
     if pid == 0:
         os.chdir(place)
+        resize(0, rows, columns)
         environment = {**os.environ, "TERM": "xterm-256color", **env}
         os.execvpe(sys.executable, [sys.executable, "-m", "evolve", *words], environment)
-    resize(fd, rows, columns)
     return pid, fd
 
 
@@ -373,29 +375,82 @@ def on_terminal(place: Path, *words: str, **env: str) -> str:
     return shown
 
 
+def last_frame(seen: str) -> list[str]:
+    """Rows of the last whole picture of `status --watch`, without escape sequences; empty before there is one."""
+    bare = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen).replace("\r", "")
+    end = bare.rfind("Ctrl-C leaves")
+    start = bare.rfind("run toy", 0, max(end, 0))
+    return bare[start:end].splitlines() if 0 <= start < end else []
+
+
 def test_watching_survives_a_resize_and_ends_with_the_run(tmp_path: Path) -> None:
     place = make_repository(tmp_path / "toy")
     cli("run", "--detach", "--no-control", "--seed", "1", cwd=place)
     pid, fd = spawn(place, "status", "--watch")
     seen = ""
     stage = 0
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     for text in chunks(fd):
         seen += text
-        if stage == 0 and "judged" in seen:
+        frame = last_frame(seen)
+        if stage == 0 and any(len(row) > 38 for row in frame):
             stage, seen = 1, ""
             resize(fd, 12, 38)
             os.kill(pid, signal.SIGWINCH)
-        elif stage == 1 and seen.count("Ctrl-C leaves") >= 3:  # frames of before may be under way
-            bare = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
-            last = bare[bare.rindex("run toy") :]
-            assert all(len(row) <= 38 for row in last.replace("\r", "").splitlines()), last
+        elif stage == 1 and frame and all(len(row) <= 38 for row in frame):  # frames of the old width may come first
             stage = 2
             cli("stop", cwd=place)
         assert time.monotonic() < deadline, seen
     os.close(fd)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert stage == 2 and "not running" in seen
+
+
+def test_watching_goes_on_where_a_client_of_tmux_went_away(tmp_path: Path) -> None:
+    """As over ssh: the terminal hangs up, the session stays, the next client has another size."""
+    if not shutil.which("tmux"):
+        pytest.skip("no tmux on the PATH")
+    place = make_repository(tmp_path / "toy")
+    cli("run", "--detach", "--no-control", "--seed", "1", cwd=place)
+    socket = str(tmp_path / "tmux")
+
+    def tmux(*words: str) -> str:
+        return subprocess.run(["tmux", "-S", socket, "-f", os.devnull, *words], cwd=place, capture_output=True, text=True, check=True).stdout
+
+    def attach(rows: int, columns: int) -> tuple[int, int]:
+        pid, fd = pty.fork()
+        if pid == 0:
+            resize(0, rows, columns)
+            os.execvpe("tmux", ["tmux", "-S", socket, "attach"], {**os.environ, "TERM": "xterm-256color"})
+        return pid, fd
+
+    def shows(columns: int) -> bool:
+        """A whole picture as wide as the client: its last row is not cut, or cut by the ellipsis at the edge."""
+        rows = tmux("capture-pane", "-p").splitlines()
+        wide = max(map(len, rows), default=0)
+        return any("judged" in row for row in rows) and any("Ctrl-C leaves" in row for row in rows) and columns - 2 <= wide <= columns
+
+    def until(holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < deadline, tmux("capture-pane", "-p")
+            time.sleep(0.05)
+
+    shell = shlex.join([sys.executable, "-m", "evolve", "status", "--watch"])
+    tmux("new-session", "-d", "-x", "100", "-y", "24", f"{shell}; sleep 1000")
+    try:
+        pid, fd = attach(14, 44)
+        until(lambda: shows(44))
+        os.close(fd)  # the terminal is gone: the client hangs up, the session does not
+        os.waitpid(pid, 0)
+        pid, fd = attach(14, 36)
+        until(lambda: shows(36))
+        cli("stop", cwd=place)
+        until(lambda: "not running" in tmux("capture-pane", "-p", "-S", "-50"))
+        os.close(fd)
+        os.waitpid(pid, 0)
+    finally:
+        tmux("kill-server")
 
 
 def test_a_run_on_a_terminal_redraws_and_leaves_the_outcome(tmp_path: Path) -> None:
@@ -410,6 +465,6 @@ def test_the_commands_list_is_the_modules(tmp_path: Path) -> None:
     import evolve.cli
 
     folder = Path(evolve.cli.__file__).parent
-    shared = {"common", "progress", "ending", "taking", "steer", "picking"}
+    shared = {"common", "progress", "ending", "steer", "picking"}
     modules = {path.stem for path in folder.glob("*.py")} - {"__init__"} - shared
     assert {("eval" if name == "evaluate" else name) for name in modules} <= set(COMMANDS)

@@ -78,7 +78,7 @@ def test_a_candidate_is_whole(place: Scene, client: Client) -> None:
     assert found["evidence"][0]["samples"] == [{"block": 0, "metrics": {"score": 5.0}, "seconds": 0.25, "own": True}]
     assert found["evidence"][0]["checks"][0]["outcome"] == "passed"
     assert found["request"]["money"] == 0.005 and found["request"]["tokens_in"] == 10
-    assert "evolve pick '#3' -n r" in [line["command"] for line in found["take"]]
+    assert ["evolve pick '#3' --name r"] in [way["commands"] for way in found["take"]]
     texts = {a["name"]: client.json(f"/r/{RUN}/artifact.json?event={a['event']}&name={a['name']}")["text"] for a in found["artifacts"]}
     assert texts == {"request-0": "a prompt", "answer-0": "an answer", "stdout": "a log"}
     assert client.json(f"/r/{RUN}/c/{two[:9]}.json")["number"] == 3

@@ -105,7 +105,7 @@ export type CandidatePage = Line & {
     brief: Record<string, unknown>; calls: number; model: string; tokens_in: number; tokens_out: number;
     seconds: number; money: number | null;
   };
-  lessons: { text: string; falsified: boolean }[]; take: { label: string; command: string }[];
+  lessons: { text: string; falsified: boolean }[]; take: { label: string; commands: string[] }[];
   neighbours: { next: number | null; previous: number | null; parent: number | null; child: number | null };
   actions: boolean;
 };

@@ -104,7 +104,7 @@ function Take({ data, run }: { data: CandidatePage; run: string }) {
   const send = (action: string, text = "") => act(run, { action, candidate: String(data.number), text }).then(() => say("On record."), (error) => say(failed(error)));
   return (
     <Card title="Take it">
-      <ul class="plain take">{data.take.map((line) => <li key={line.command}><span class="dim">{line.label}</span><div class="row"><code class="command" tabIndex={0}>{line.command}</code><Copy text={line.command} /></div></li>)}</ul>
+      <ul class="plain take">{data.take.map((line) => <li key={line.label}><span class="dim">{line.label}</span><div class="row"><code class="command" tabIndex={0}>{line.commands.join("\n")}</code><Copy text={line.commands.join("\n")} /></div></li>)}</ul>
       {data.actions && <div class="row">
         <button type="button" onClick={() => send(data.pinned ? "unpin" : "pin")}>{data.pinned ? "Unpin" : "Pin"}</button>
         {data.standing === "suspended" ? <button type="button" onClick={() => send("release")}>Release</button> : <button type="button" class="danger" onClick={() => send("suspect")}>Mark suspicious</button>}
