@@ -18,7 +18,7 @@ from evolve.evaluators.channel import Refused, strict_json
 from evolve.evaluators.evaluator import Job, Site, Stage
 from evolve.evaluators.sandbox import Outcome
 from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Failure, FailureKind, Sample
-from evolve.tasks.verdict import CONFIRM
+from evolve.tasks.verdict import STRICT, VERIFY
 
 VERSION = "command/1"
 
@@ -59,12 +59,12 @@ class CommandEvaluator:
         checks: list[Check] = []
         cpu = 0.0
         for tree in job.trees:
-            if tree not in self._passed:
+            if tree not in self._passed or job.stage == VERIFY:
                 failure, kept = self.bench.gates(tree)
                 if failure:
                     failures[tree] = failure
                     artifacts += kept
-                elif job.stage != CONFIRM:
+                elif job.stage not in STRICT:
                     self._passed = {tree}
         for block in range(job.first_block, job.first_block + job.blocks):
             for tree in order(job.trees, block):

@@ -29,7 +29,7 @@ from evolve.evaluators.referee.secret import Secrets
 from evolve.evaluators.sandbox import Outcome
 from evolve.tasks.errors import EvolveError, InfrastructureError, TaskError
 from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Failure, FailureKind, Sample, bounded
-from evolve.tasks.verdict import CONFIRM
+from evolve.tasks.verdict import STRICT, VERIFY
 
 VERSION = "script/1"
 
@@ -153,12 +153,12 @@ class ScriptEvaluator:
         checks: list[Check] = []
         cpu = 0.0
         for tree in job.trees:
-            if self.task.evaluate.gates and tree not in self._passed:
+            if self.task.evaluate.gates and (tree not in self._passed or job.stage == VERIFY):
                 failure, kept = self.bench.gates(tree)
                 if failure:
                     failures[tree] = failure
                     artifacts += kept
-                elif job.stage != CONFIRM:
+                elif job.stage not in STRICT:
                     self._passed = {tree}
         for block in range(job.first_block, job.first_block + job.blocks):
             seed = secret.of_block(block)

@@ -55,7 +55,7 @@ class Gatekeeper:
         for island in state.live.islands.get(task, {}).values():
             for commit in island.members[:8]:
                 candidate = state.candidates[commit]
-                if commit == champion.commit or (task, commit) in state.pending.gated or not candidate.eligible:
+                if commit == champion.commit or (task, commit, champion.commit) in state.pending.gated or not candidate.eligible:
                     continue
                 assert candidate.verdict is not None
                 if worth_a_gate(candidate.verdict, champion.verdict, sigma) and (
@@ -93,6 +93,9 @@ class Gatekeeper:
         gate = self.search.state.pending.gates.get(task)
         if gate is None or gate.candidate != commit:
             return self.next(ground)
+        if self._stale(ground, gate):
+            self._close(gate, 0.0, 0.0, 0)
+            return self.next(ground)
         candidate = self.search.state.candidates[commit]
         champion = self.search.state.candidates[gate.over]
         if not self._clean(gate, candidate):
@@ -104,11 +107,18 @@ class Gatekeeper:
             return self._without_pairs(ground, gate, candidate, champion)
         return self._paired(ground, candidate)  # the exact look did not repeat
 
+    def _stale(self, ground: Ground, gate: Gate) -> bool:
+        """Whether one of the two was put into doubt meanwhile: who reigns again is the one to beat."""
+        return (
+            gate.over != self._champion(ground).commit or gate.candidate in self.search.state.lineage.doubts
+        )
+
     def _without_pairs(self, ground: Ground, gate: Gate, candidate: Candidate, champion: Candidate) -> list[Job]:
         """Somebody failed in the gate: judge both anew; a champion that no longer runs gives way."""
         self._rejudge(ground, candidate)
         self._rejudge(ground, champion)
-        if candidate.eligible and not champion.eligible:
+        reigns = self._champion(ground).commit == champion.commit
+        if candidate.eligible and reigns and not champion.eligible:
             tries = self.search.state.pending.tries.get(gate.task, 0) + 1
             self.search.append(ev.Promoted(gate.task, candidate.commit, champion.commit, tries=tries))
         else:
@@ -185,7 +195,7 @@ class Gatekeeper:
         gate = self.search.state.pending.gates.get(ground.task.name)
         if gate is None:
             return self.next(ground)
-        if gate.evidence:
+        if gate.evidence or self._stale(ground, gate):
             return self.told(ground, gate.candidate)
         return [self._look(ground, self.search.state.candidates[gate.candidate], 0)]
 

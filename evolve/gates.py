@@ -27,6 +27,7 @@ from evolve.evaluators.sandbox.ladder import open_sandbox
 from evolve.population.candidate import Candidate
 from evolve.tasks.evidence import FailureKind
 from evolve.tasks.task import Task
+from evolve.tasks.verdict import told
 
 SECONDS = 2.0
 """Wall time of a smoke test, of a probe."""
@@ -84,7 +85,7 @@ def duplicate(earlier: Candidate | None) -> Problem | None:
     if verdict is None:
         came = "it is being judged"
     elif verdict.fitness is None:
-        came = f"it was {verdict.status.value}: {verdict.reason[:200]}"
+        came = f"it was {verdict.status.value}: {told(verdict)[:200]}"
     else:
         came = "it scored " + ", ".join(f"{name} = {e.mean:.6g}" for name, e in verdict.metrics.items())
     return Problem(

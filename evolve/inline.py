@@ -85,7 +85,7 @@ async def _measured(session: Session, brief: Brief) -> None:
                     for follow in search.tell(job, evidence):
                         work.measure(follow)
                 case Broke(job, error):
-                    if again := search.broke(job, error):
+                    for again in search.broke(job, error):
                         work.measure(again)
                 case _:
                     pass

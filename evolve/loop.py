@@ -89,7 +89,7 @@ async def evolve(search: Search, work: Pipeline, watch: Watcher) -> None:
                     for following in search.tell(job, evidence):  # the next stage, a champion gate; usually nothing
                         work.measure(following)
                 case Broke(job, error):  # our failure, not the candidate's
-                    if again := search.broke(job, error):
+                    for again in search.broke(job, error):
                         work.measure(again)
             await watch(done)
 

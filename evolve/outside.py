@@ -34,6 +34,7 @@ from evolve.population.lock import held
 from evolve.tasks.evidence import Evidence
 from evolve.tasks.records import to_json
 from evolve.tasks.task import Task
+from evolve.tasks.verdict import shown, told
 
 LEASE = 3600.0
 """Seconds that a brief is kept for whoever took it, unless told otherwise."""
@@ -215,7 +216,7 @@ def lay_out(folder: Path, brief: Brief, lease: ev.Leased, archive: Archive, stat
         "run": state.run, "task": brief.task, "brief": brief.number, "operator": brief.operator, "holder": lease.holder,
         "until": lease.until, "parents": list(brief.parents), "editable": list(task.editable),
         "metrics": {name: to_json(estimate) for name, estimate in metrics.items()},
-        "verdict": to_json(parent.verdict) if parent.verdict else None, "lessons": list(brief.lessons),
+        "verdict": to_json(shown(parent.verdict)) if parent.verdict else None, "lessons": list(brief.lessons),
         "directives": list(brief.directives), "inspirations": [to_json(i) for i in brief.inspirations],
         "hint": dict(brief.hint), "archive": str(archive.path.resolve()), "answer": f"evolve tell {folder.name} --idea '...'",
     }  # fmt: skip
@@ -369,7 +370,7 @@ def _over(archive: Archive, state: RunState, number: int) -> Outcome | None:
             verdict = candidate.verdict
             status = verdict.status.value if verdict else ""
             return Outcome(
-                "born", number, verdict.reason if verdict else "", candidate.commit, candidate.fitness, status
+                "born", number, told(verdict) if verdict else "", candidate.commit, candidate.fitness, status
             )
     for recorded in archive.events(state.run):
         if isinstance(recorded.event, ev.Refused) and recorded.event.brief == number:

@@ -7,7 +7,7 @@ each brief is a pure function of the log up to the positions it names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from evolve.asking import Asker
@@ -22,12 +22,13 @@ from evolve.population.git import Entry
 from evolve.population.novelty import shape, sketch
 from evolve.population.policy import Policy
 from evolve.population.selection import Selector
+from evolve.standing import Standings
 from evolve.studies import Tuner
 from evolve.tasks.errors import EvolveError, InfrastructureError
 from evolve.tasks.evidence import Artifact, Evidence, Failure, FailureKind
 from evolve.tasks.policy import check_edit
 from evolve.tasks.task import Task
-from evolve.tasks.verdict import CONFIRM, Verdict, judge
+from evolve.tasks.verdict import CONFIRM, STRICT, VERIFY, Verdict, judge
 from evolve.upkeep import Upkeep
 
 MOST_STARTS = 3
@@ -107,7 +108,7 @@ class Search:
         self.seed = opened.seed
         self.policy = Policy.known(opened.settings.get("policy", {}))
         self.gates, self.asker, self.tuner = Gatekeeper(self), Asker(self), Tuner(self)
-        self.ladder, self.upkeep = Ladder(self), Upkeep(self)
+        self.standings, self.ladder, self.upkeep = Standings(self), Ladder(self), Upkeep(self)
         self._files: dict[str, dict[str, bytes]] = {}
         self._modes: dict[str, dict[str, int]] = {}
         self._errors_in_a_row = 0
@@ -283,12 +284,12 @@ class Search:
     def start(self, job: Job) -> None:
         """Put a job's start on record, with its reservation; durable before it runs (the loop waits for it)."""
         ground = self.grounds[job.task]
-        stage = next(s for s in (*ground.stages, ground.stages[-1]) if s.name == job.stage or job.stage == CONFIRM)
+        stage = next(s for s in (*ground.stages, ground.stages[-1]) if s.name == job.stage or job.stage in STRICT)
         gate = self.state.pending.gates.get(job.task)
         candidates = tuple(self.state.lineage.by_tree[(job.task, bytes.fromhex(tree))] for tree in job.trees)
         seconds = (
             ground.stages[-1].seconds * job.blocks * len(job.trees)
-            if job.stage == CONFIRM
+            if job.stage in STRICT
             else stage.seconds * job.blocks
         )
         over = ""
@@ -320,10 +321,12 @@ class Search:
         self.append(ev.Measured(job.id, job.task, candidates, ground.epoch, evidence), evidence.artifacts)
         if job.stage == CONFIRM:
             jobs = self.gates.told(ground, candidates[0])
+        elif job.stage == VERIFY:
+            jobs = self.standings.told(ground, candidates[0])
         elif follow := self._follow(ground, candidates[0]):
             return [follow]
         else:
-            jobs = self.gates.next(ground)
+            jobs = [*self.standings.next(ground), *self.gates.next(ground)]
         self.upkeep.look(ground, candidates[0])
         return jobs
 
@@ -343,10 +346,11 @@ class Search:
         """Judge and record; nothing is recorded where the verdict is the one already known."""
         verdict = judge(evidence, candidate.tree, ground.task, self.state.lineage.calibration(ground.task.name))
         if verdict != candidate.verdict:
+            self.standings.before(ground, candidate, verdict)
             self.append(ev.Judged(ground.task.name, candidate.commit, ground.epoch, verdict))
         return verdict
 
-    def broke(self, job: Job, error: InfrastructureError) -> Job | None:
+    def broke(self, job: Job, error: InfrastructureError) -> list[Job]:
         """Our own failure: counted apart, tried again; the third start without an end ends the candidate instead.
 
         Raises InfrastructureError once BREAKER failures came in a row: the run stops with its reason.
@@ -360,11 +364,10 @@ class Search:
                 "Nothing is lost: the same command resumes once the cause is gone"
             ) from error
         if starts >= MOST_STARTS:
-            self._give_up(job)
-            return None
-        return Job(job.id, job.task, job.trees, job.stage, job.blocks, job.first_block, starts + 1)
+            return self._give_up(job)
+        return [replace(job, attempt=starts + 1)]
 
-    def _give_up(self, job: Job) -> None:
+    def _give_up(self, job: Job) -> list[Job]:
         """Record that a job never came to an end; its candidate is INVALID, not its rivals in the job."""
         ground = self.grounds[job.task]
         tree = job.trees[0]
@@ -375,14 +378,18 @@ class Search:
         )
         self.append(ev.Measured(job.id, job.task, (commit,), ground.epoch, evidence))
         if job.stage == CONFIRM:
-            self.gates.told(ground, commit)
-        else:
-            self.give_verdict(ground, self.state.candidates[commit], self.state.pending.candidates.get(commit, []))
+            return self.gates.told(ground, commit)
+        if job.stage == VERIFY:
+            return self.standings.told(ground, commit)
+        self.give_verdict(ground, self.state.candidates[commit], self.state.pending.candidates.get(commit, []))
+        return []
 
     # ---- resume --------------------------------------------------------------------------------------------------
 
     def unfinished(self) -> Unfinished:
         """Briefs without an outcome, candidates without a verdict, gates under way. Stages with evidence are kept."""
+        self.standings.under_way.clear()
+        self.gates.opening.clear()
         rest = Unfinished(briefs=[b for _, b in sorted(self.state.pending.briefs.items())])
         for commit in list(self.state.pending.candidates):
             candidate = self.state.candidates[commit]
@@ -395,6 +402,7 @@ class Search:
             elif follow:
                 rest.jobs.append(follow)
         for ground in self.grounds.values():
+            rest.jobs += self.standings.resume(ground)
             rest.jobs += self.gates.resume(ground)
             self.upkeep.look(ground)
         return rest

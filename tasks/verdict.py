@@ -20,6 +20,12 @@ CONFIDENCE = 0.95
 CONFIRM = "confirm"
 """Name of the champion gate's stage in every evaluator."""
 
+VERIFY = "verify"
+"""Name of the stage of an independent re-run: one tree, new secrets, as strict as the champion gate."""
+
+STRICT = (CONFIRM, VERIFY)
+"""Stages in which an evaluator uses its strictest rules. In VERIFY nothing is taken over from an earlier job either."""
+
 
 class Status(enum.Enum):
     SCORED = "scored"
@@ -101,17 +107,19 @@ def estimate(values: Sequence[float], sigma: float, dof: int) -> Estimate:
 def judge(evidence: Sequence[Evidence], tree: str, task: Task, calibration: Calibration) -> Verdict:
     """The verdict on `tree` from all its evidence, oldest first.
 
-    Samples of stage "confirm" (the champion gate's fresh ones) replace those of the screening, which were selected
-    for being high. Order of precedence: a shown cheat, an implausible result or a check that could not run (AUDIT), a failure
-    (INVALID), a broken constraint (INVALID), else SCORED. Evidence without any sample of the tree is INVALID.
+    Samples of the strict stages (the champion gate's fresh ones, those of an independent re-run) replace those of the
+    screening, which were selected for being high. Order of precedence: a shown cheat, an implausible result or a check
+    that could not run (AUDIT), a failure (INVALID), a broken constraint (INVALID), else SCORED. A clean re-run answers
+    every AUDIT before it, never a CHEAT. Evidence without any sample of the tree is INVALID.
     """
     self_reported = any(item.self_reported for item in evidence)
+    answered = max((at for at, item in enumerate(evidence, 1) if _clean_rerun(item, tree)), default=0)
     for wanted, status in (
         (Outcome.CHEAT, Status.CHEAT),
         (Outcome.AUDIT, Status.AUDIT),
         (Outcome.UNABLE, Status.AUDIT),
     ):
-        for item in evidence:
+        for item in evidence if status is Status.CHEAT else evidence[answered:]:
             for check in item.checks:
                 if check.outcome is wanted and check.tree in ("", tree):
                     return Verdict(
@@ -125,7 +133,7 @@ def judge(evidence: Sequence[Evidence], tree: str, task: Task, calibration: Cali
             return Verdict(
                 Status.INVALID, stage=item.stage, kind=failure.kind.value, reason=failure.message or failure.kind.value
             )
-    fresh = [item for item in evidence if item.stage == CONFIRM and item.of(tree)]
+    fresh = [item for item in evidence if item.stage in STRICT and item.of(tree)]
     samples = [sample for item in fresh or evidence for sample in item.of(tree)]
     if not samples:
         stage = evidence[-1].stage if evidence else ""
@@ -156,6 +164,30 @@ def judge(evidence: Sequence[Evidence], tree: str, task: Task, calibration: Cali
         metrics=metrics,
         self_reported=self_reported,
     )
+
+
+def _clean_rerun(item: Evidence, tree: str) -> bool:
+    """An independent re-run that measured the tree and found nothing against it."""
+    if item.stage != VERIFY or tree in item.failures or not item.of(tree):
+        return False
+    return all(check.outcome is Outcome.PASSED for check in item.checks if check.tree in ("", tree))
+
+
+def told(verdict: Verdict) -> str:
+    """Why a candidate has no fitness, as whoever writes the next one may know it. What an integrity check found is kept
+    back, its name as well: it would only teach how not to be caught. "" for one that is SCORED."""
+    if verdict.status is Status.SCORED:
+        return ""
+    if verdict.status in (Status.CHEAT, Status.AUDIT):
+        return "refused by the integrity checks"
+    return verdict.reason
+
+
+def shown(verdict: Verdict) -> Verdict:
+    """The verdict as whoever writes the next one may know it: see `told`."""
+    if verdict.status not in (Status.CHEAT, Status.AUDIT):
+        return verdict
+    return Verdict(verdict.status, reason=told(verdict), self_reported=verdict.self_reported)
 
 
 # ---- who is champion -------------------------------------------------------------------------------------------------

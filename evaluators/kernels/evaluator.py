@@ -21,7 +21,7 @@ from evolve.evaluators.kernels import gpus
 from evolve.tasks.errors import TaskError, UsageError
 from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Failure, FailureKind, Outcome, Sample, bounded
 from evolve.tasks.records import to_json
-from evolve.tasks.verdict import CONFIRM, Status
+from evolve.tasks.verdict import STRICT, Status
 
 if TYPE_CHECKING:
     from evolve.evaluators.kernels.definition import Problem
@@ -107,7 +107,7 @@ class KernelEvaluator:
                     continue
                 progress(f"{self.problem.name}: block {block}, {tree[:8]}")
                 start = time.monotonic()
-                evidence = self._one(tree, strict=job.stage == CONFIRM)
+                evidence = self._one(tree, strict=job.stage in STRICT)
                 verdict = judge_kernel(evidence, self._rules(job.stage))
                 commitments.append(evidence.commitment)
                 sandbox = evidence.sandbox or sandbox
@@ -171,7 +171,7 @@ class KernelEvaluator:
     def _rules(self, stage: str) -> Any:
         from evolve.evaluators.kernels.checks import Rules
 
-        return Rules(hidden=stage == CONFIRM and self.settings["hidden"] > 0)
+        return Rules(hidden=stage in STRICT and self.settings["hidden"] > 0)
 
     def _one(self, tree: str, *, strict: bool) -> KernelEvidence:
         from evolve.evaluators.kernels.referee import Plan

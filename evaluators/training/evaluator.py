@@ -28,7 +28,7 @@ from evolve.evaluators.training.sample import Sampled, sample
 from evolve.evaluators.training.supervisor import Program
 from evolve.tasks.errors import TaskError
 from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Failure, FailureKind, Sample
-from evolve.tasks.verdict import CONFIRM
+from evolve.tasks.verdict import CONFIRM, STRICT
 
 VERSION = "training/1"
 
@@ -143,7 +143,7 @@ class TrainingEvaluator:
         return earlier[0] if earlier[0] != tree and earlier[1] != whole else ""
 
     def _once(self, job: Job, tree: str, block: int, seed: int, gathered: _Job) -> None:
-        result = self._train(tree, seed, None if job.stage == CONFIRM else self._stop(job))
+        result = self._train(tree, seed, None if job.stage in STRICT else self._stop(job))
         gathered.cpu += result.cpu
         gathered.facts.append({"tree": tree, "block": block, **result.facts})
         for check in result.checks:

@@ -17,6 +17,7 @@ from evolve.population.archive import Archive
 from evolve.population.candidate import Candidate
 from evolve.population.folds import RunState
 from evolve.population.lock import held
+from evolve.standing import doubt_text
 from evolve.tasks.task import Metric, Task
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -150,6 +151,7 @@ def candidate_row(state: RunState, candidate: Candidate) -> dict[str, Any]:
         "idea": candidate.idea,
         "island": candidate.island,
         "standing": candidate.standing.value,
+        "doubt": doubt_text(state, candidate),
         "champion": state.lineage.champions.get(candidate.task) == candidate.commit,
         "was_champion": candidate.was_champion,
         "brief": candidate.brief,

@@ -57,7 +57,10 @@ def _line(state: RunState, candidate: Candidate, metrics: dict[str, Metric], mar
     else:
         worth = f"{verdict.status.value}: {plain(verdict.reason)}"
     worth = f"{worth[:69]}~" if len(worth) > 70 else worth
-    colour = "green" if reigns else "red" if verdict.fitness is None else None
+    doubted = candidate.commit in state.lineage.doubts
+    if doubted and verdict.fitness is not None:
+        worth = f"{candidate.standing.value} {worth}"
+    colour = "green" if reigns else "red" if verdict.fitness is None else "yellow" if doubted else None
     task = f"{candidate.task} " if len(metrics) > 1 else ""
     merged = "".join(
         f" (with #{state.candidates[p].number})" for p in candidate.parents[1:] if p in state.candidates

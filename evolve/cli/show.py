@@ -22,6 +22,7 @@ from evolve.naming import candidate as find
 from evolve.population import events as ev
 from evolve.population.candidate import Candidate
 from evolve.population.folds import RunState
+from evolve.standing import doubt_text
 from evolve.taking import in_git
 from evolve.tasks.evidence import Evidence
 from evolve.tasks.records import to_json
@@ -78,6 +79,8 @@ def _facts(state: RunState, known: Candidate, metric: Metric) -> Iterator[str]:
         words += ["champion"] if reigns else ["once champion"] if known.was_champion else []
         words += ["self-reported"] if verdict.self_reported else []
         yield f"verdict    {metric_text(metric, verdict.fitness, verdict.low, verdict.high)} ({', '.join(words)})"
+    if doubt := doubt_text(state, known):
+        yield f"standing   {known.standing.value}: {doubt}"
     for label, estimate in verdict.metrics.items() if verdict else ():
         yield f"metric     {label} = {estimate.mean:.9g} [{estimate.low:.6g}, {estimate.high:.6g}], n = {estimate.n}"
     named = ", ".join(f"#{state.candidates[p].number} {p[:10]}" for p in known.parents if p in state.candidates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import click
@@ -106,6 +107,7 @@ def row(archive: Archive, state: RunState) -> dict[str, Any]:
         "candidates": ledger.evaluations,
         "scored": lineage.scored,
         "failures": lineage.failures,
+        "doubted": dict(Counter(state.candidates[commit].standing.value for commit in lineage.doubts)),
         "refused": lineage.refused,
         "seconds": round(ledger.seconds(), 1),
         "limits": ledger.limits,
@@ -145,6 +147,8 @@ def lines(one: dict[str, Any]) -> list[str]:
             out.append(item("islands", ", ".join(islands) + " evaluated"))
     if one["failures"]:
         out.append(item("invalid", counts(one["failures"])))
+    if one["doubted"]:
+        out.append(item("in doubt", counts(one["doubted"])))
     if one["refused"]:
         out.append(item("refused", counts(one["refused"])))
     if one["live"]:

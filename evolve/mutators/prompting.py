@@ -20,7 +20,7 @@ from evolve.population.brief import Brief
 from evolve.population.candidate import Candidate
 from evolve.prompts import render
 from evolve.tasks.task import Task
-from evolve.tasks.verdict import Status
+from evolve.tasks.verdict import Status, told
 
 SMALL = 120
 """Lines of editable text up to which a whole file is asked for: it applies surely, and costs little."""
@@ -141,8 +141,10 @@ def scored(desk: Desk, candidate: Candidate) -> str:
         lines += [f"- {name} = {_value(e.mean, e.low, e.high)}" for name, e in verdict.metrics.items()]
     else:
         lines.append(
-            f"It has no score: {verdict.status.value} at stage {verdict.stage or '?'}: {un.line(verdict.reason, 800)}"
+            f"It has no score: {verdict.status.value} at stage {verdict.stage or '?'}: {un.line(told(verdict), 800)}"
         )
+        if verdict.status in (Status.CHEAT, Status.AUDIT):
+            return "\n".join(lines)  # nothing of how it was found
     if facts := _facts(desk, candidate):
         lines.append(f"\nWhat the judge recorded:\n\n{facts}")
     for name, text in _outputs(desk, candidate):
@@ -185,7 +187,7 @@ def _outcome(parent: Candidate, child: Candidate) -> str:
     if verdict is None:
         return "not judged yet"
     if verdict.fitness is None:
-        return f"{verdict.status.value} ({un.line(verdict.reason, 120)})"
+        return f"{verdict.status.value} ({un.line(told(verdict), 120)})"
     if parent.fitness is None:
         return "scored"
     gain = verdict.fitness - parent.fitness

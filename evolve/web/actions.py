@@ -32,7 +32,7 @@ def event_of(live: Live, body: Mapping[str, Any]) -> ev.Event:
         if action in ("pin", "unpin"):
             return ev.Pinned(c.task, c.commit, action == "pin")
         if action == "suspect":
-            return ev.Suspended(c.task, c.commit, text or "marked suspicious by a person")
+            return ev.Quarantined(c.task, c.commit, text or "marked suspicious by a person", c.commit)
         return ev.Released(c.task, c.commit, text or "released by a person")
     raise UsageError(f"unknown action {action!r}; there are: directive, pause, resume, stop, pin, unpin, suspect, release")
 

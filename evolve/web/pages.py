@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evolve.population.candidate import Candidate
 from evolve.population.folds.cells import cut, descriptors
+from evolve.standing import doubt_text
 from evolve.tasks.records import to_json
 from evolve.tasks.task import DIFFERENCE, SIZE, Task
 from evolve.tasks.verdict import Status
@@ -53,6 +54,12 @@ def _task_line(live: Live, name: str) -> dict[str, Any]:
     }
 
 
+def _reason(live: Live, c: Candidate) -> str:
+    if doubt := doubt_text(live.state, c):
+        return f"{c.standing.value}: {doubt}"
+    return c.verdict.reason if c.verdict else ""
+
+
 def line(live: Live, c: Candidate) -> dict[str, Any]:
     """A candidate in a list."""
     verdict = c.verdict
@@ -65,7 +72,7 @@ def line(live: Live, c: Candidate) -> dict[str, Any]:
         "high": verdict.high if verdict else None,
         "status": verdict.status.value if verdict else "unjudged",
         "kind": verdict.kind if verdict else "",
-        "reason": verdict.reason if verdict else "",
+        "reason": _reason(live, c),
         "standing": c.standing.value,
         "operator": c.operator,
         "model": c.model,

@@ -183,6 +183,9 @@ class Live:
             event = recorded.event
             for commit in _touches(event):
                 touched[commit] = None
+            if isinstance(event, ev.Quarantined):
+                doubts = self.state.lineage.doubts
+                touched |= {c: None for c, doubt in doubts.items() if doubt.cause == event.candidate}
             if line := headline(event):
                 entry: dict[str, Any] = {"kind": event.kind, "time": round(recorded.time, 3), "text": line}
                 about = subject(event).get("candidate")

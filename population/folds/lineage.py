@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 from evolve.population import events as ev
 from evolve.population.candidate import Candidate, Standing
-from evolve.tasks.verdict import Calibration
+from evolve.tasks.verdict import VERIFY, Calibration
+
+GRAFTS = "transplant"
+"""Operators whose inspirations gave code: how it begins."""
 
 
 @dataclass(slots=True)
@@ -25,8 +28,23 @@ class Reign:
 
 
 @dataclass(slots=True)
+class Doubt:
+    """Why a candidate is suspended or quarantined. cause: the candidate that quarantined it, itself where it is the one
+    that was caught or marked; "" where suspended. reruns: independent re-runs measured since."""
+
+    task: str
+    reason: str
+    cause: str = ""
+    reruns: int = 0
+
+
+@dataclass(slots=True)
 class Lineage:
-    """Candidates by commit (in order of birth), by tree and by shape; champions, epochs and noise floors by task."""
+    """Candidates by commit (in order of birth), by tree and by shape; champions, epochs and noise floors by task.
+
+    doubts: commit -> why it is suspended or quarantined. waiting: those that an independent re-run could release, oldest
+    doubt first. grafts: donor -> candidates that took code from it without descending from it.
+    """
 
     opened: ev.RunOpened | None = None
     candidates: dict[str, Candidate] = field(default_factory=dict)
@@ -45,6 +63,9 @@ class Lineage:
     failures: dict[str, int] = field(default_factory=dict)
     verdict_order: list[str] = field(default_factory=list)
     control: dict[str, ev.Control] = field(default_factory=dict)
+    doubts: dict[str, Doubt] = field(default_factory=dict)
+    waiting: dict[str, None] = field(default_factory=dict)
+    grafts: dict[str, list[str]] = field(default_factory=dict)
 
     # ---- questions -----------------------------------------------------------------------------------------------
 
@@ -89,6 +110,14 @@ class Lineage:
     def on_born(self, event: ev.Born, recorded: ev.Recorded) -> None:
         self._add(event, recorded, event.brief, event.operator, event.model)
         self.candidates[event.candidate].inspired_by = event.inspired_by
+        donors = event.inspired_by if event.operator.startswith(GRAFTS) else ()
+        for donor in donors:
+            self.grafts.setdefault(donor, []).append(event.candidate)
+        for source in (*event.parents, *donors):  # a brief may have been out when its parent was caught
+            known = self.candidates.get(source)
+            if known and known.standing is Standing.QUARANTINED:
+                self._quarantine(event.candidate, self.doubts[source].reason, self.doubts[source].cause)
+                break
 
     def _add(self, event: ev.Born | ev.Imported, recorded: ev.Recorded, brief: int, operator: str, model: str) -> None:
         parents = tuple(self._same(parent) for parent in event.parents)
@@ -126,6 +155,9 @@ class Lineage:
     def on_measured(self, event: ev.Measured, recorded: ev.Recorded) -> None:
         for commit in event.candidates:
             self.measured[commit] = (*self.measured.get(commit, ()), recorded.oid)
+            if event.evidence.stage == VERIFY and commit in self.doubts:
+                self.doubts[commit].reruns += 1
+                self.waiting.pop(commit, None)
 
     def on_judged(self, event: ev.Judged, recorded: ev.Recorded) -> None:
         candidate = self.candidates.get(event.candidate)
@@ -141,6 +173,8 @@ class Lineage:
                 kind = event.verdict.kind or event.verdict.status.value
                 self.failures[kind] = self.failures.get(kind, 0) + 1
         candidate.verdict = event.verdict
+        if event.verdict.fitness is None and candidate.standing is Standing.QUARANTINED:
+            self.waiting.pop(candidate.commit, None)  # there is nothing to release
 
     def on_promoted(self, event: ev.Promoted, recorded: ev.Recorded) -> None:
         self.champions[event.task] = event.candidate
@@ -161,15 +195,38 @@ class Lineage:
         )
 
     def on_suspended(self, event: ev.Suspended, recorded: ev.Recorded) -> None:
-        self._stand(event.candidate, Standing.SUSPENDED)
+        if event.candidate in self.candidates:
+            self.candidates[event.candidate].standing = Standing.SUSPENDED
+            self.doubts[event.candidate] = Doubt(event.task, event.reason)
+            self.waiting[event.candidate] = None
+            self._dethrone(event.task)
 
     def on_quarantined(self, event: ev.Quarantined, recorded: ev.Recorded) -> None:
-        self._stand(event.candidate, Standing.QUARANTINED)
-        if self.champions.get(event.task) == event.candidate:
-            self.champions[event.task] = self._last_good(event.task)
+        """The candidate, and all its descendants where it is itself the cause."""
+        caught = [event.candidate]
+        if event.cause == event.candidate:
+            caught += self.descendants(event.candidate)
+        for commit in caught:
+            if commit in self.candidates:
+                self._quarantine(commit, event.reason, event.cause)
+        self._dethrone(event.task)
+
+    def descendants(self, commit: str) -> list[str]:
+        """All that descend from a candidate or took code from one that does, nearest first."""
+        found = {commit: None}
+        queue = [commit]
+        for one in queue:
+            for child in (*self.children.get(one, ()), *self.grafts.get(one, ())):
+                if child not in found:
+                    found[child] = None
+                    queue.append(child)
+        return queue[1:]
 
     def on_released(self, event: ev.Released, recorded: ev.Recorded) -> None:
-        self._stand(event.candidate, Standing.RELEASED)
+        if event.candidate in self.candidates:
+            self.candidates[event.candidate].standing = Standing.RELEASED
+        self.doubts.pop(event.candidate, None)
+        self.waiting.pop(event.candidate, None)
 
     def on_pinned(self, event: ev.Pinned, recorded: ev.Recorded) -> None:
         if event.candidate in self.candidates:
@@ -178,9 +235,20 @@ class Lineage:
     def on_control(self, event: ev.Control, recorded: ev.Recorded) -> None:
         self.control[event.task] = event
 
-    def _stand(self, commit: str, standing: Standing) -> None:
-        if commit in self.candidates:
-            self.candidates[commit].standing = standing
+    def _quarantine(self, commit: str, reason: str, cause: str) -> None:
+        candidate = self.candidates[commit]
+        candidate.standing = Standing.QUARANTINED
+        self.doubts[commit] = Doubt(candidate.task, reason, cause)
+        if commit != cause and (candidate.verdict is None or candidate.fitness is not None):
+            self.waiting[commit] = None
+        else:
+            self.waiting.pop(commit, None)
+
+    def _dethrone(self, task: str) -> None:
+        """The last champion that may still be one reigns again, where the present one may not."""
+        champion = self.champions.get(task)
+        if champion and self.candidates[champion].standing in (Standing.SUSPENDED, Standing.QUARANTINED):
+            self.champions[task] = self._last_good(task)
 
     def _last_good(self, task: str) -> str:
         for reign in reversed(self.reigns.get(task, [])):

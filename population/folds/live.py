@@ -101,6 +101,9 @@ class Live:
         for island in self.islands.get(task, {}).values():
             if commit in island.members:
                 island.members.remove(commit)
+            if commit == island.best_commit:
+                island.best_commit = island.members[0] if island.members else ""
+                island.best = self.lineage.candidates[island.best_commit].fitness if island.best_commit else None
         self._forget(task, commit)
 
     def _forget(self, task: str, commit: str) -> None:
@@ -133,9 +136,15 @@ class Live:
         self._leave(event.task, event.candidate)
 
     def on_quarantined(self, event: ev.Quarantined, recorded: ev.Recorded) -> None:
-        self._leave(event.task, event.candidate)
+        """With its descendants, whom the lineage knows by now."""
+        for island in self.islands.get(event.task, {}).values():
+            for commit in [*island.members, island.best_commit]:
+                if commit and not self.lineage.candidates[commit].eligible:
+                    self._leave(event.task, commit)
 
     def on_released(self, event: ev.Released, recorded: ev.Recorded) -> None:
         candidate = self.lineage.candidates.get(event.candidate)
         if candidate and candidate.eligible:
-            self._enter(self.island(event.task, candidate.island), candidate)
+            home = self.island(event.task, candidate.island)
+            self._credit(home, candidate)
+            self._enter(home, candidate)

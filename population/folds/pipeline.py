@@ -29,7 +29,7 @@ class Pending:
     """briefs: number -> brief without an outcome. calls: (brief, call) -> commit of its answered event.
     requests: (brief, call) -> digest of a request on record. candidates: commit -> evidence so far, until judged.
     starts: job -> starts without an end. gates: task -> the gate under way. tries: task -> gates since a promotion.
-    gated: (task, candidate) pairs whose gate against the reigning champion ended without a promotion.
+    gated: (task, candidate, champion) whose gate ended without a promotion, since the last one.
     batches: digest of a request -> the batch it went out in, until answered. wanted: request -> somebody outside who
     has no brief yet. leases: brief -> its lease. told: brief -> commit of the first answer from outside."""
 
@@ -42,7 +42,7 @@ class Pending:
     starts: dict[str, int] = field(default_factory=dict)
     gates: dict[str, Gate] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
-    gated: set[tuple[str, str]] = field(default_factory=set)
+    gated: set[tuple[str, str, str]] = field(default_factory=set)
     refused_in_a_row: int = 0
     batches: dict[str, str] = field(default_factory=dict)
     wanted: dict[str, ev.Wanted] = field(default_factory=dict)
@@ -130,9 +130,12 @@ class Pending:
     def on_promoted(self, event: ev.Promoted, recorded: ev.Recorded) -> None:
         self.tries[event.task] = 0
         self.gates.pop(event.task, None)
-        self.gated = {pair for pair in self.gated if pair[0] != event.task}
+        self.gated = {one for one in self.gated if one[0] != event.task}
 
     def on_gate_closed(self, event: ev.GateClosed, recorded: ev.Recorded) -> None:
         self.tries[event.task] = event.tries
-        self.gated.add((event.task, event.candidate))
+        self.gated.add((event.task, event.candidate, event.over))
         self.gates.pop(event.task, None)
+
+    def on_released(self, event: ev.Released, recorded: ev.Recorded) -> None:
+        self.gated = {one for one in self.gated if one[:2] != (event.task, event.candidate)}

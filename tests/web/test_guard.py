@@ -99,7 +99,7 @@ def test_actions_are_events(acting: Server, place: Scene) -> None:
     written = [e.event for e in place.archive.events(RUN)][-6:]
     assert written == [
         ev.Directive("try loops"), ev.Paused("paused"), ev.Paused("running"), ev.Paused("stopping"),
-        ev.Pinned("knobs", champion), ev.Suspended("knobs", champion, "too good"),
+        ev.Pinned("knobs", champion), ev.Quarantined("knobs", champion, "too good", champion),
     ]  # fmt: skip
 
 

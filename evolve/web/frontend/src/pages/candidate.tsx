@@ -107,7 +107,7 @@ function Take({ data, run }: { data: CandidatePage; run: string }) {
       <ul class="plain take">{data.take.map((line) => <li key={line.label}><span class="dim">{line.label}</span><div class="row"><code class="command" tabIndex={0}>{line.commands.join("\n")}</code><Copy text={line.commands.join("\n")} /></div></li>)}</ul>
       {data.actions && <div class="row">
         <button type="button" onClick={() => send(data.pinned ? "unpin" : "pin")}>{data.pinned ? "Unpin" : "Pin"}</button>
-        {data.standing === "suspended" ? <button type="button" onClick={() => send("release")}>Release</button> : <button type="button" class="danger" onClick={() => send("suspect")}>Mark suspicious</button>}
+        {data.standing === "suspended" || data.standing === "quarantined" ? <button type="button" onClick={() => send("release")}>Release</button> : <button type="button" class="danger" onClick={() => send("suspect")}>Mark suspicious</button>}
         <span role="status">{said}</span>
       </div>}
     </Card>
