@@ -19,6 +19,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from evolve.evaluators.kernels import clocks  # noqa: E402
+from evolve.evaluators.kernels.checks import Rules, support  # noqa: E402
+from evolve.evaluators.kernels.evidence import KernelEvidence  # noqa: E402
 from evolve.evaluators.kernels.launch import Nursery  # noqa: E402
 from evolve.evaluators.kernels.referee import Referee  # noqa: E402
 
@@ -107,6 +110,19 @@ def open_referee(args: argparse.Namespace, clock: str = "real") -> tuple[Nursery
     env = {"TRITON_INTERPRET": "1"} if args.device == "cpu" else {}
     nursery = Nursery(env=env)
     return nursery, Referee(nursery, device=args.device, clock=clock, env=env)
+
+
+def clock_rows(evidence: KernelEvidence, index: int) -> dict[str, Any]:
+    """Per clock of the referee the overheads of both sides in microseconds, call by call, and what D7 says of them."""
+    ours, theirs = evidence.of("A", index), evidence.of("B", index)
+    found: dict[str, Any] = {}
+    for clock in clocks.NAMES:
+        a, b = clocks.overheads(ours, clock), clocks.overheads(theirs, clock)
+        if a and b:
+            found[clock] = {"a": [round(x, 2) for x in a], "b": [round(x, 2) for x in b]}
+    for one in support(evidence, index, Rules()) if ours and theirs else []:
+        found[one.clock] |= {"excess": one.excess, "allowance": one.allowance, "disputed": one.disputed}
+    return found
 
 
 def table(head: list[str], rows: list[list[Any]]) -> str:

@@ -16,7 +16,6 @@ from kernels_common import ROOT, Raw, arguments, machine_facts, open_referee, ta
 
 from evolve.evaluators.kernels import pack
 from evolve.evaluators.kernels import screen as screening
-from evolve.evaluators.kernels.checks import Rules, excess
 from evolve.evaluators.kernels.judge import judge_kernel
 from evolve.evaluators.kernels.referee import Plan
 from evolve.evaluators.kernels.solution import from_files
@@ -164,15 +163,17 @@ def one(attack: str) -> dict[str, Any]:
         ours, theirs = evidence.of("A", i), evidence.of("B", i)
         if not ours or not theirs:
             continue
-        extra, slack = excess(ours, theirs, Rules(), Rules().clock_floor)
+        said = common.clock_rows(evidence, i)
+        tight = min((x for x in said.values() if "allowance" in x), key=lambda x: float(x["allowance"]), default={})
         true = median(c.us for c in theirs)
         counted = median(c.us + max(0.0, c.late_us - 2.0 - median(d.late_us for d in theirs)) for c in ours)
         found["rows"][facts.uuid] = {
             "claimed": median(c.us for c in ours),
             "counted": counted,
             "true": true,
-            "extra_us": extra,
-            "slack_us": slack,
+            "extra_us": tight.get("excess", 0.0),
+            "slack_us": tight.get("allowance", 0.0),
+            "clocks": said,
             "wrong_calls": sum(
                 1 for c in ours if c.structure or any(f.matched < 0.999 or f.slice < 0.9 or f.fault for f in c.outputs)
             ),

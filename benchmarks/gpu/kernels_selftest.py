@@ -93,6 +93,8 @@ def protocol(args: Any, name: str) -> Any:
             "ratio": [w.ratio for w in verdict.workloads],
             "us": [round(c.us, 2) for c in calls][:8],
             "wall_us": [round(c.wall_us) for c in calls][:8],
+            "flag_us": [round(c.flag_us, 1) for c in calls][:8],
+            "seen_us": [round(c.seen_us) for c in calls][:8],
             "late_us": [round(c.late_us, 2) for c in calls][:8],
             "held": sorted({c.held for c in calls}),
             "findings": [[f.check, f.says.value, f.detail] for f in verdict.findings],

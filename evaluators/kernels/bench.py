@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,23 @@ from evolve.tasks.errors import InfrastructureError
 ALIGN = 512
 LEAD = 0.05
 """Seconds a candidate may take to queue its work before the gate opens all the same (it waits for values on the host)."""
+
+
+SPIN = 0.05
+"""Seconds for which the referee looks at the seal's flag without a pause; a call that takes longer is timed by messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The referee's clock over one call, seconds from the key's release (CPU: from the inputs being there).
+
+    flag: until the seal's flag was seen (0.0: not seen). seen: until the outputs lay in memory of the referee's own, which
+    nobody can have brought forward: before the release the inputs were not known. done: until the worker's last word.
+    """
+
+    flag: float = 0.0
+    seen: float = 0.0
+    done: float = 0.0
 
 
 def layout(problem: Problem, workload: Workload) -> tuple[list[list[Any]], list[list[Any]], int]:
@@ -77,26 +95,29 @@ class CpuBench:
         outs: Sequence[Sequence[Any]],
         poison: bytes,
         seconds: float,
-    ) -> tuple[dict[str, Any], float, list[torch.Tensor]]:
-        """One call: the worker's answer, wall seconds, and the outputs in memory of our own."""
+    ) -> tuple[dict[str, Any], Watch, list[torch.Tensor]]:
+        """One call: the worker's answer, our clock, and the outputs in memory of our own."""
         for _, _, _, offset, nbytes in outs:
             link.write(offset, (poison * (nbytes // len(poison) + 1))[:nbytes])
         answer = link.ask(order, seconds)
         if "ready" not in answer:
-            return answer, 0.0, []
+            return answer, Watch(), []
         for row in rows:
             if len(row) == 5 and row[4]:
                 link.write(row[3], _bytes(given[row[0]]).numpy().tobytes())
         began = time.perf_counter()
         answer = link.ask({"go": order["n"]}, seconds)
-        wall = time.perf_counter() - began
+        if "synced" not in answer:
+            return answer, Watch(), []
         outputs = []
         for _, dtype, shape, offset, nbytes in outs:
             raw = torch.frombuffer(bytearray(link.read(offset, nbytes) or b"\0"), dtype=torch.uint8)[:nbytes]
             outputs.append(
                 raw.view(dtype_of(dtype)).view(shape) if nbytes else torch.empty(shape, dtype=dtype_of(dtype))
             )
-        return answer, wall, outputs
+        seen = time.perf_counter() - began
+        answer = link.ask({"taken": order["n"]}, seconds)
+        return answer, Watch(0.0, seen, time.perf_counter() - began), outputs
 
     def close(self) -> None:
         pass
@@ -153,7 +174,7 @@ class CudaBench:
         outs: Sequence[Sequence[Any]],
         poison: bytes,
         seconds: float,
-    ) -> tuple[dict[str, Any], float, list[torch.Tensor]]:
+    ) -> tuple[dict[str, Any], Watch, list[torch.Tensor]]:
         """One call behind the gate. The key is released when the worker says it has queued, or after LEAD seconds."""
         slab, size, where = self._slabs[link.pid]
         view = _view(slab, size)
@@ -178,14 +199,16 @@ class CudaBench:
             order["key"] = key
         answer = link.ask(order, seconds)
         if "ready" not in answer:
-            return answer, 0.0, []
+            return answer, Watch(), []
         queued = wire.ready(link.sock, LEAD)
         answer = wire.receive(link.sock, seconds) if queued else {}
         began = time.perf_counter()
-        link.release(order["ticket"], key)
-        while "done" not in answer and "fault" not in answer:
-            answer = wire.receive(link.sock, seconds)
-        wall = time.perf_counter() - began
+        link.release(order["ticket"], key)  # after a fault too: the gate holds the card until then
+        if "fault" in answer:
+            return answer, Watch(), []
+        answer, flag = watch(link, order["ticket"], began, seconds)
+        if "synced" not in answer:
+            return answer, Watch(flag), []
         if where == "staging":
             outputs = [
                 torch.frombuffer(bytearray(link.read(o, n) or b"\0"), dtype=torch.uint8)[:n].cuda() for *_, o, n in outs
@@ -193,18 +216,38 @@ class CudaBench:
         else:
             outputs = [view[o : o + n].clone() for *_, o, n in outs]
         torch.cuda.synchronize()
+        seen = time.perf_counter() - began
+        answer = link.ask({"taken": order["n"]}, seconds)
+        done = time.perf_counter() - began
         typed = [
             x.view(dtype_of(row[1])).view(row[2])
             if row[4]
             else torch.empty(row[2], dtype=dtype_of(row[1]), device="cuda")
             for x, row in zip(outputs, outs, strict=True)
         ]
-        return answer, wall, typed
+        return answer, Watch(flag, seen, done), typed
 
     def close(self) -> None:
         for slab, _, _ in self._slabs.values():
             self.driver.free(slab)
         self._slabs.clear()
+
+
+def watch(link: Link, ticket: int, began: float, seconds: float) -> tuple[dict[str, Any], float]:
+    """Wait for the worker to say "synced" (or that it failed), looking at the seal's flag meanwhile.
+
+    Returns its message and the seconds from `began` until the flag was seen (0.0: not before the message). Raises WireFault.
+    """
+    flag, looks, answer = 0.0, 0, {"queued": ticket}
+    while "queued" in answer:
+        while flag == 0.0 and time.perf_counter() - began < SPIN:
+            if link.flagged(ticket):
+                flag = time.perf_counter() - began
+            looks += 1
+            if looks % 64 == 0 and wire.ready(link.sock, 0):
+                break
+        answer = wire.receive(link.sock, seconds)
+    return answer, flag
 
 
 class _Raw:

@@ -13,7 +13,8 @@ from evolve.evaluators.kernels.compare import OutputFacts
 class Call:
     """One call: timed and validated alike. Microseconds. side: "A" candidate, "B" baseline.
 
-    us: the worker's claim. wall_us: referee's clock from the key's release to the worker's word that it is done.
+    us: the worker's claim. The referee's clock, from the key's release: flag_us until the seal's flag was seen (0: it was
+    not), seen_us until the outputs lay in the referee's memory, wall_us until the worker's last word (its own checks included).
     late_us: how far the seal's blocks started apart (work still running when the call was over). held: SMs the gate had.
     structure: the worker's word on types and shapes. notes: changed inputs, guard bands. flags: backend flags left changed.
     outputs: per output, the referee's comparison. reference_error: per output, the reference's own error (D10).
@@ -26,6 +27,8 @@ class Call:
     block: int
     us: float
     wall_us: float
+    flag_us: float = 0.0
+    seen_us: float = 0.0
     warm: bool = False
     opened: bool = True
     held: int = 0
@@ -70,6 +73,9 @@ class KernelEvidence:
     """clock: "gate" (GPU, key held by the referee), "gate-local" (GPU, weaker), "real" or "work" (CPU).
 
     commitment: sha256 of the secret, published before the measurement; secret: revealed after it.
+    clocks: one row a turn of a side: SM and memory clocks in MHz, throttle bits, temperature, power, as nvidia-smi reads
+    them (nothing is ever set). extras: the champion's further checks ("repeat", "sanitizer", "ghost", "profiler"), each
+    with "ran" and what it saw (extras.py). overhead: clock -> microseconds by which honest workers' overheads differ on this machine.
     census: threads and processes seen from outside at load and at the end. integrity: what the worker said of the harness.
     """
 
@@ -96,6 +102,8 @@ class KernelEvidence:
     clocks: tuple[Mapping[str, Any], ...] = ()
     compiler: Mapping[str, Any] = field(default_factory=dict)
     anchor: str = ""
+    overhead: Mapping[str, float] = field(default_factory=dict)
+    extras: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, side: str, workload: int | None = None, *, timed: bool = True) -> list[Call]:
         """Calls of one side (and workload), warm-up calls left out where `timed`."""

@@ -7,6 +7,7 @@ import mmap
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from evolve.evaluators.kernels import wire
 from evolve.tasks.errors import InfrastructureError
 
 PAGE = mmap.PAGESIZE
+_WORD = struct.Struct("<Q")
 START_SECONDS = 120.0
 
 
@@ -137,8 +139,14 @@ class Link:
 
     def release(self, ticket: int, key: int) -> None:
         """Hand over the key: key first, ticket last (the gate waits for the ticket)."""
+        self.memory[wire.FLAG : wire.FLAG + 8] = bytes(8)
         self.memory[8:16] = key.to_bytes(8, "little")
         self.memory[0:8] = ticket.to_bytes(8, "little")
+
+    def flagged(self, ticket: int) -> bool:
+        """Whether the seal of the call has set its flag."""
+        (word,) = _WORD.unpack_from(self.memory, wire.FLAG)
+        return bool(word == ticket)
 
     def processes(self) -> int:
         """Processes in the worker's session, as the kernel counts them from outside (D12)."""

@@ -9,6 +9,9 @@ import struct
 import time
 from typing import Any
 
+FLAG = 16
+"""Where the seal's flag lies in the control page (bytes): behind ticket and key."""
+
 CAP = 1 << 20
 """Bytes of the longest message either side reads."""
 

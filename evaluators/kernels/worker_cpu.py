@@ -75,6 +75,8 @@ class CpuHands:
                     else x.new_empty(0, dtype=torch.uint8)
                 )
                 self.memory[PAGE + offset : PAGE + offset + nbytes] = raw.numpy().tobytes()
+        wire.send(sock, {"synced": order["n"]})
+        wire.receive(sock)
         notes = [
             f"input {i} was changed" for i, (x, y) in enumerate(zip(inputs, copies, strict=True)) if _differs(x, y)
         ]

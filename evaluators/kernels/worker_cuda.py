@@ -1,7 +1,8 @@
 """One call on a GPU: inputs veiled until the clock runs, the candidate queued behind a gate, outputs sealed after it.
 
 Order on the device (evaluators/timing/gate.py): gate (waits for the referee's key, decrypts the inputs, refills L2) ->
-start event -> the candidate's launches -> end event -> seal (stamps stragglers, copies the outputs to the referee).
+start event -> the candidate's launches -> end event -> seal (stamps stragglers, copies the outputs to the referee, sets
+the referee's flag). Then the worker says "synced" and keeps the card idle until the referee has the outputs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 
 from evolve.evaluators.kernels import wire
+from evolve.evaluators.kernels.wire import FLAG
 from evolve.evaluators.kernels.worker import State, as_list, call_safely, structure
 from evolve.evaluators.timing.driver import CudaError, Driver
 from evolve.evaluators.timing.gate import Gate
@@ -115,11 +117,13 @@ class CudaHands:
         self._seal(answers, order, stream, fault)
         wire.send(sock, {"queued": order["n"], "us": (_now() - began) * 1e6})
         self.driver.synchronize()
+        if self.where == "staging" and not fault:
+            self._stage_out(order)
+        wire.send(sock, {"synced": order["n"]})
+        wire.receive(sock)  # the referee has taken the outputs: only now may this context use the card again
         seconds = self.driver.elapsed(self.start, self.end)
         stamps = self.gate.stamps()
         notes = self._checked(inputs, order, guards)
-        if self.where == "staging" and not fault:
-            self._stage_out(order)
         self.kept = answers
         return {
             "done": order["n"],
@@ -175,12 +179,13 @@ class CudaHands:
         return body.view(kind).view(shape), raw[: shift + GUARD], fill
 
     def _seal(self, answers: list[Any], order: dict[str, Any], stream: int, fault: str) -> None:
+        flag = self.control + FLAG if self.control else 0
         if fault:
-            self.gate.close([], stream)
+            self.gate.close([], stream, flag, order["ticket"])
             return
         plain = all(x.is_contiguous() for x in answers)
         if not plain:
-            self.gate.close([], stream)
+            self.gate.close([], stream, flag, order["ticket"])
             answers = [x.contiguous() for x in answers]
         rows = [
             (x.data_ptr(), self.slab + row[3], row[4], 0)
@@ -189,7 +194,7 @@ class CudaHands:
         ]
         self.kept = answers
         if plain:
-            self.gate.close(rows, stream)
+            self.gate.close(rows, stream, flag, order["ticket"])
         else:
             for x, row in zip(answers, order["outputs"], strict=True):
                 if row[4]:

@@ -7,6 +7,7 @@
     start event, the candidate's launches (already queued: no launch latency is timed), end event
     seal    one block an SM again: each needs an empty SM, so its start is stamped after whatever still ran there; then
             it copies the outputs out. Work on unjoined streams shows as a late stamp, and its results miss the copy.
+            Its last block sets a word of the referee's page: the referee's clock stops without the worker's help.
 
 The keystream is a keyed 32-bit mix (not cryptographic in general; it must hold for the microseconds between gate and
 key, 64 secret bits). `Gate` is used by both processes: the referee only veils.
@@ -73,7 +74,9 @@ extern "C" __global__ void __launch_bounds__(1024, 1) gate(
     if (threadIdx.x == 0) { where[blockIdx.x] = multiprocessor(); ends[blockIdx.x] = open ? nanoseconds() : 0; }
 }
 
-extern "C" __global__ void __launch_bounds__(1024, 1) seal(const __grid_constant__ Table table, u64* starts) {
+// count: blocks that are through; flag: host word that the last of them sets to the call's ticket (0: none is mapped).
+extern "C" __global__ void __launch_bounds__(1024, 1) seal(
+    const __grid_constant__ Table table, u64* starts, u32* count, volatile u64* flag, u64 ticket) {
     extern __shared__ char held[];
     if (threadIdx.x == 0) { held[0] = 0; starts[blockIdx.x] = nanoseconds(); }
     u64 first = (u64)blockIdx.x * blockDim.x + threadIdx.x, step = (u64)gridDim.x * blockDim.x;
@@ -85,6 +88,11 @@ extern "C" __global__ void __launch_bounds__(1024, 1) seal(const __grid_constant
             for (u64 i = first; i < bytes / 16; i += step) ((uint4*)out)[i] = ((const uint4*)in)[i];
             for (u64 i = bytes / 16 * 16 + first; i < bytes; i += step) out[i] = in[i];
         } else for (u64 i = first; i < bytes; i += step) out[i] = in[i];
+    }
+    __syncthreads();
+    if (threadIdx.x == 0 && flag != 0) {
+        __threadfence_system();
+        if (atomicAdd(count, 1u) == gridDim.x - 1) { *flag = ticket; __threadfence_system(); }
     }
 }
 
@@ -148,6 +156,7 @@ class Gate:
         self.refill_bytes = 2 * (l2 or driver.attribute(cuda.L2_BYTES))
         self._refill = torch.randint(0, 1 << 31, (self.refill_bytes // 4,), dtype=torch.int32, device="cuda")
         self._keybox = torch.zeros(2, dtype=torch.int64, device="cuda")
+        self._count = torch.zeros(1, dtype=torch.int32, device="cuda")
         self._ends = torch.zeros(self.blocks, dtype=torch.int64, device="cuda")
         self._starts = torch.zeros(self.blocks, dtype=torch.int64, device="cuda")
         self._where = torch.zeros(self.blocks, dtype=torch.int32, device="cuda")
@@ -160,6 +169,7 @@ class Gate:
     def prepare(self) -> None:
         """Reset flags and stamps of the call before; the device must be idle."""
         self._keybox.zero_()
+        self._count.zero_()
         self._ends.zero_()
         self._starts.zero_()
         self._where.fill_(-1)
@@ -186,9 +196,20 @@ class Gate:
         ]
         self.driver.launch(self._gate, self.blocks, THREADS, self.shared, stream, arguments)
 
-    def close(self, segments: Sequence[tuple[int, int, int, int]], stream: int) -> None:
-        """Queue the seal: stamps, and copies of `segments` (source, target, bytes, 0)."""
-        arguments = [_table(segments), ctypes.c_uint64(self._starts.data_ptr())]
+    def close(
+        self, segments: Sequence[tuple[int, int, int, int]], stream: int, flag: int = 0, ticket: int = 0
+    ) -> None:
+        """Queue the seal: stamps, and copies of `segments` (source, target, bytes, 0).
+
+        flag: device address of a host word that becomes `ticket` when the copies are done; 0: none.
+        """
+        arguments = [
+            _table(segments),
+            ctypes.c_uint64(self._starts.data_ptr()),
+            ctypes.c_uint64(self._count.data_ptr()),
+            ctypes.c_uint64(flag),
+            ctypes.c_uint64(ticket),
+        ]
         self.driver.launch(self._seal, self.blocks, THREADS, self.shared, stream, arguments)
 
     def spin(self, nanoseconds: int, stream: int) -> None:

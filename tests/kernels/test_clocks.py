@@ -1,0 +1,114 @@
+"""D7: no honest recording of an H100 is refused, the hostile ones gain nothing, and a tight clock tells small lies."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from evolve.evaluators.kernels import clocks
+from evolve.evaluators.kernels.checks import Rules
+from evolve.evaluators.kernels.evidence import Call
+from evolve.tasks.verdict import Status
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def replay() -> Any:
+    spec = importlib.util.spec_from_file_location("clock_replay", ROOT / "benchmarks/kernels/clocks.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_no_recorded_honest_pair_is_refused(replay: Any) -> None:
+    every = list(replay.pairs())
+    assert len(every) >= 70
+    assert [p.source for p in every if p.support().disputed] == []
+    before = replay.refused_before()
+    assert len(before) >= 15, "the recordings hold the former rule's false refusals"
+    assert max(extra for _, extra in before) < Rules().clock_z * clocks.BETWEEN["done"]
+
+
+def test_the_stated_spread_between_workers_is_the_recorded_one(replay: Any) -> None:
+    """The constant is the recorded deviation, rounded up by at most a half."""
+    assert replay.between() <= clocks.BETWEEN["done"] <= 1.5 * replay.between()
+
+
+def test_recorded_hostile_kernels_gain_nothing(replay: Any) -> None:
+    verdicts = replay.gallery()
+    assert set(verdicts) >= {"side_stream", "deferred", "forged_claim", "resident"}
+    assert all(v.status is not Status.SCORED for v in verdicts.values()), {k: v.reason for k, v in verdicts.items()}
+    assert verdicts["resident"].kind == "timing"
+
+
+def test_a_lie_beyond_the_allowance_is_refused_on_recorded_spreads(replay: Any) -> None:
+    for pair in replay.pairs():
+        lie = replay.largest_lie(pair)
+        assert not pair.support(0.9 * lie).disputed and pair.support(1.1 * lie + 1).disputed
+        assert lie < 1000
+
+
+def calls(side: str, stream: random.Random, offset: float, lie: float = 0.0, n: int = 40) -> list[Call]:
+    """Honest 27 us calls on three clocks: the flag's overhead is 60 +- 1 us, the copy's 120 +- 8, the last word's 900 +- 100."""
+    rows = []
+    for i in range(n):
+        slow = 300.0 if stream.random() < 0.03 else 0.0  # a scheduler's hiccup reaches them all
+        flag, copy, done = (27 + slow + abs(stream.gauss(m, s)) for m, s in ((60, 1), (120, 8), (900, 100)))
+        rows.append(Call(i, side, 0, "default", 0, 27 - lie, done + offset, flag + offset / 100, copy + offset / 20))
+    return rows
+
+
+def test_a_calibrated_tight_clock_tells_twenty_microseconds() -> None:
+    """Simulated: workers differ by 80 us in their own Python, hiccups in 3% of calls; calibrated on six workers."""
+    stream = random.Random(11)
+    rules = Rules()
+    seen = {
+        clock: [clocks.overheads(calls("B", stream, stream.gauss(0, 80)), clock) for _ in range(8)]
+        for clock in clocks.NAMES
+    }
+    between = {clock: clocks.between(rows) for clock, rows in seen.items()}
+    assert between["flag"] < between["copy"] < between["done"]
+
+    def disputed(lie: float) -> bool:
+        a, b = (calls(s, stream, stream.gauss(0, 80), lie if s == "A" else 0) for s in "AB")
+        found = clocks.supports(a, b, between, rules.clock_z, rules.clock_floor, rules.clock_share)
+        assert [s.clock for s in found] == ["flag", "copy"], "the worker's last word is not asked beside better clocks"
+        return any(s.disputed for s in found)
+
+    assert sum(disputed(0.0) for _ in range(400)) == 0
+    assert all(disputed(20.0) for _ in range(50))
+
+
+def test_without_calibration_a_new_clock_is_given_the_recorded_spread() -> None:
+    stream = random.Random(3)
+    a, b = calls("A", stream, 90.0), calls("B", stream, -90.0)
+    found = clocks.supports(a, b, {}, 4.5, 3.0, 0.03)
+    assert all(s.allowance >= 4.5 * clocks.BETWEEN["done"] and not s.disputed for s in found)
+
+
+def test_medians_ignore_hiccups_and_few_calls_say_nothing() -> None:
+    quiet = [Call(i, "A", 0, "default", 0, 10.0, 500.0) for i in range(9)]
+    loud = [*quiet[:7], *(Call(i, "A", 0, "default", 0, 10.0, 50_000.0) for i in range(2))]
+    (found,) = clocks.supports(loud, quiet, {"done": 1.0}, 4.5, 3.0, 0.03)
+    assert found.excess == 0 and not found.disputed
+    assert clocks.supports(quiet[:2], quiet, {}, 4.5, 3.0, 0.03) == []
+    with pytest.raises(ValueError, match="at least 3"):
+        clocks.between([[1.0], [2.0]])
+
+
+def test_the_spread_between_workers_is_an_upper_limit() -> None:
+    """In 95 of 100 calibrations of six workers the stated spread is at least the true one."""
+    stream = random.Random(5)
+    true = 2**0.5 * 50
+    over = sum(clocks.between([[stream.gauss(0, 50)] for _ in range(6)]) >= true for _ in range(1000))
+    assert 930 <= over <= 970
+    assert median([clocks.between([[stream.gauss(0, 50)] for _ in range(30)]) for _ in range(50)]) < 1.5 * true
