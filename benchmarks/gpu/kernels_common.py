@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 from evolve.evaluators.kernels import clocks  # noqa: E402
 from evolve.evaluators.kernels.checks import Rules, support  # noqa: E402
 from evolve.evaluators.kernels.evidence import KernelEvidence  # noqa: E402
+from evolve.evaluators.kernels.jailed import Ward  # noqa: E402
 from evolve.evaluators.kernels.launch import Nursery  # noqa: E402
 from evolve.evaluators.kernels.referee import Referee  # noqa: E402
 
@@ -33,6 +34,7 @@ def arguments(name: str, **extra: Any) -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=420.0, help="seconds after which nothing new is started")
     parser.add_argument("--out", default=os.environ.get("OUT", "."), help="folder for raw JSON lines")
     parser.add_argument("--resume", default="", help="a file of earlier raw lines (its items are skipped and copied)")
+    parser.add_argument("--workers", default="jail", choices=("jail", "fork"), help="where candidates run")
     for key, value in extra.items():
         parser.add_argument(f"--{key.replace('_', '-')}", default=value, type=type(value))
     return parser.parse_args()
@@ -105,10 +107,10 @@ def machine_facts() -> dict[str, Any]:
     return facts
 
 
-def open_referee(args: argparse.Namespace, clock: str = "real") -> tuple[Nursery, Referee]:
-    """The clean parent must be forked before this process touches CUDA; it is a process of its own, so order is free."""
+def open_referee(args: argparse.Namespace, clock: str = "real") -> tuple[Ward | Nursery, Referee]:
+    """Workers live in the jail, as in a run; `--workers fork` takes plain forks, where a card does not work in the jail."""
     env = {"TRITON_INTERPRET": "1"} if args.device == "cpu" else {}
-    nursery = Nursery(env=env)
+    nursery = Ward(device=args.device) if args.workers == "jail" else Nursery(env=env)
     return nursery, Referee(nursery, device=args.device, clock=clock, env=env)
 
 

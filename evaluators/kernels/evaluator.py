@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from evolve.evaluators.kernels.evidence import KernelEvidence
     from evolve.evaluators.kernels.judge import KernelVerdict
 
-VERSION = "kernels/1"
+VERSION = "kernels/2"
 
 KINDS = {
     "parse": FailureKind.PARSE,
@@ -153,18 +153,19 @@ class KernelEvaluator:
 
     @property
     def referee(self) -> Any:
-        """The clean parent and the referee, started when first needed; a GPU is leased for as long as they live."""
+        """The jail's clean parents and the referee, started when first needed; a GPU is leased for as long as they live."""
         if self._referee is None:
             if self.device == "cuda":
                 self._lease = gpus.take()
                 os.environ["CUDA_VISIBLE_DEVICES"] = self._lease.uuid
-            from evolve.evaluators.kernels.launch import Nursery
+            from evolve.evaluators.kernels.jailed import Ward
             from evolve.evaluators.kernels.referee import Referee
 
             scratch = Path(self.site.scratch) / f"kernels-{os.getpid()}"
-            scratch.mkdir(parents=True, exist_ok=True)
             env = {"TRITON_INTERPRET": "1"} if self.device == "cpu" else {}
-            self._nursery = Nursery(scratch, env)
+            self._nursery = Ward(
+                scratch, device=self.device, rung=self.site.rung, unsafe=self.site.unsafe, limits=self.task.limits
+            )
             self._referee = Referee(self._nursery, self.device, self.settings["clock"], env)
         return self._referee
 

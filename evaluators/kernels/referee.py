@@ -24,6 +24,7 @@ from evolve.evaluators.kernels.compare import OutputFacts, compare, golden, outp
 from evolve.evaluators.kernels.definition import Problem, Workload
 from evolve.evaluators.kernels.evidence import Call, Fault, KernelEvidence, WorkloadFacts
 from evolve.evaluators.kernels.formats import content_hash
+from evolve.evaluators.kernels.jailed import Ward
 from evolve.evaluators.kernels.launch import Link, Nursery
 from evolve.evaluators.kernels.solution import NOT_INSTALLED, Solution
 from evolve.evaluators.timing.blocks import order as alternate
@@ -75,7 +76,7 @@ class Referee:
     """Measures solutions on one device. Not thread-safe; one a GPU (hold the GPU's lease while it lives)."""
 
     def __init__(
-        self, nursery: Nursery, device: str = "cpu", clock: str = "real", env: Mapping[str, str] | None = None
+        self, nursery: Nursery | Ward, device: str = "cpu", clock: str = "real", env: Mapping[str, str] | None = None
     ) -> None:
         self.nursery, self.device, self.env = nursery, device, dict(env or {})
         self.bench: Any = benches.CudaBench() if device == "cuda" else benches.CpuBench(clock)
@@ -215,6 +216,7 @@ class Referee:
                 )
                 if isinstance(outcome, Fault):
                     if side == "B":
+                        self._forget(sides["B"])
                         raise InfrastructureError(f"the baseline of {problem.name} failed: {outcome.message}")
                     return outcome
                 calls.append(outcome)
@@ -369,6 +371,11 @@ class Referee:
             self._load_trusted(side, trusted, plan)
         side.seen = {} if plan.hidden else side.seen
         return side
+
+    def _forget(self, side: _Side) -> None:
+        """A kept baseline whose worker failed serves nobody any more; the next measurement starts another."""
+        for key in [key for key, (kept, _) in self._kept.items() if kept is side]:
+            del self._kept[key]
 
     def _load(self, side: _Side, solution: Solution, plan: Plan) -> tuple[Fault | None, dict[str, Any]]:
         order = {
