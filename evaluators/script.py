@@ -10,6 +10,7 @@ whose seed is drawn from the operating system for each block and is the same for
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import json
@@ -27,7 +28,7 @@ from evolve.evaluators.channel import Refused, unpack
 from evolve.evaluators.evaluator import Job, Site, Stage
 from evolve.evaluators.referee.secret import Secrets
 from evolve.evaluators.sandbox import Outcome
-from evolve.tasks.errors import EvolveError, InfrastructureError, TaskError
+from evolve.tasks.errors import EvolveError, GraderError, InfrastructureError, TaskError
 from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Failure, FailureKind, Sample, bounded
 from evolve.tasks.verdict import STRICT, VERIFY
 
@@ -49,6 +50,16 @@ class _Failed(Exception):
         self.failure, self.artifacts = failure, artifacts
 
 
+class _Raised(Exception):
+    """`evaluate.py` raised, or returned what it may not: a sentence that says so."""
+
+
+SEED_GOOD_FOR = 20
+"""Exceptions of `evaluate.py` that are put down to candidates before the seed is looked at again."""
+
+_MACHINE = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EROFS, errno.EDQUOT)
+
+
 class Trial:
     """One tree, one block: what `evaluate(trial)` works with.
 
@@ -59,6 +70,7 @@ class Trial:
 
     def __init__(self, bench: Bench, tree: str, block: int, seed: bytes) -> None:
         self._bench, self.tree, self.block = bench, tree, block
+        self.secret = seed
         self.random = random.Random(seed)
         self.seconds = 0.0
         self.cpu = 0.0
@@ -127,6 +139,7 @@ class ScriptEvaluator:
         self._module: ModuleType | None = None
         self._bench: Bench | None = None
         self._passed: set[str] = set()
+        self._faults = 0
 
     @property
     def bench(self) -> Bench:
@@ -187,20 +200,52 @@ class ScriptEvaluator:
         self, evaluate: Callable[[Trial], Mapping[str, Any]], trial: Trial, artifacts: list[Artifact]
     ) -> dict[str, float] | Failure:
         try:
-            values = evaluate(trial)
+            values = self._ask(evaluate, trial)
         except Incorrect as error:
             return Failure(FailureKind.INCORRECT, str(error)[:500] or "the answer is wrong")
         except _Failed as error:
             artifacts.extend(error.artifacts)
             return error.failure
-        except (EvolveError, MemoryError):
+        except _Raised as error:
+            if trial.tree == self.site.base:
+                raise GraderError(f"{error} on the unchanged seed: mend it, then start again") from error
+            self._still_judges_the_seed(evaluate, trial, error)
+            return Failure(FailureKind.OUTPUT, f"{error} on what this candidate gave it")
+        return checked({m.name: m for m in self.task.evaluate.metrics}, values, self.script.name)
+
+    def _ask(self, evaluate: Callable[[Trial], Mapping[str, Any]], trial: Trial) -> Mapping[str, Any]:
+        """What `evaluate` returns. Raises _Raised where it raises or returns no mapping; a machine that is out of
+        memory, disk or descriptors is ours (InfrastructureError)."""
+        try:
+            values = evaluate(trial)
+        except (Incorrect, _Failed, EvolveError, MemoryError):
             raise
         except Exception as error:
-            tail = traceback.format_exc().strip().splitlines()[-3:]
-            raise InfrastructureError(f"{self.script.name} itself failed: {' | '.join(tail)}") from error
+            if isinstance(error, OSError) and error.errno in _MACHINE:
+                raise InfrastructureError(f"{self.script.name}: {error}") from error
+            last = traceback.format_exception_only(error)[-1].strip()
+            frames = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(self.script)]
+            where = f" (line {frames[-1]})" if frames else ""
+            raise _Raised(f"{self.script.name} raised {last[:300]}{where}") from error
         if not isinstance(values, Mapping):
-            raise InfrastructureError(f"{self.script.name} must return a mapping of metrics, not {type(values).__name__}")
-        return checked({m.name: m for m in self.task.evaluate.metrics}, values, self.script.name)
+            raise _Raised(f"{self.script.name} returned {type(values).__name__}, no mapping of metrics,")
+        return values
+
+    def _still_judges_the_seed(
+        self, evaluate: Callable[[Trial], Mapping[str, Any]], trial: Trial, raised: _Raised
+    ) -> None:
+        """The candidate is to blame only where the seed, on the same hidden input, is judged as ever. Looked at again
+        after SEED_GOOD_FOR faults. Raises GraderError where the seed is not."""
+        self._faults += 1
+        if self._faults % SEED_GOOD_FOR != 1:
+            return
+        seed = Trial(self.bench, self.site.base, trial.block, trial.secret)
+        try:
+            self._ask(evaluate, seed)
+        except (Incorrect, _Failed, _Raised) as error:
+            self._faults = 0
+            text = f"{raised}, and the unchanged seed is not judged any more either ({error}): mend it, then start again"
+            raise GraderError(text) from error
 
     def _load(self) -> Callable[[Trial], Mapping[str, Any]]:
         if self._module is None:

@@ -42,7 +42,11 @@ def open_session(
         made: Executor = LocalExecutor(opened.sites, settings.workers)
     else:
         made = executor(opened)
-    return Session(opened, made, mutators=mutators, selector=selector, progress=progress)
+    try:
+        return Session(opened, made, mutators=mutators, selector=selector, progress=progress)
+    except BaseException:
+        opened.writer.close()
+        raise
 
 
 def run(session: Session) -> Result:

@@ -15,6 +15,7 @@ from evolve.mutators.outside import OUTSIDE
 from evolve.population.brief import Brief
 from evolve.population.candidate import Candidate, Standing
 from evolve.population.novelty import Novelty
+from evolve.population.publish import check_island
 from evolve.population.selection import Choice, Population, bandit
 from evolve.streams import stream, stream_seed
 from evolve.tasks.verdict import Status
@@ -125,7 +126,8 @@ class Asker:
                 if failed.task == task and broken and not mended and failed.standing is Standing.ACTIVE:
                     return Choice("fix", (commit,), failed.island)
         if "port" in operators and policy.fix <= draw < policy.fix + policy.port:
-            gains = [r for name in sorted(self.search.grounds) if name != task for r in state.lineage.reigns.get(name, ())]
+            others = (name for name in sorted(self.search.grounds) if name != task)
+            gains = [r for name in others for r in state.lineage.reigns.get(name, ()) if state.candidates[r.candidate].eligible]
             if gains:
                 source = max(gains, key=lambda reign: (reign.gain or 0.0, reign.candidate))
                 champion = state.champion(task) or state.candidates[state.lineage.seeds[task]]
@@ -150,7 +152,7 @@ class Asker:
             parents=choice.parents,
             seed=stream_seed(self.search.seed, "mutate", number),
             mutator=mutator,
-            island=choice.island,
+            island=check_island(choice.island),
             inspirations=choice.inspirations,
             directives=state.memory.words_for(task),
             saw=dict(state.seen),

@@ -28,6 +28,7 @@ from evolve.population.folds import RunState
 from evolve.population.git import Store
 from evolve.population.novelty import shape, sketch
 from evolve.population.policy import Policy
+from evolve.population.refs import check_name
 from evolve.population.writer import Writer
 from evolve.search import Ground
 from evolve.settings import RunSettings
@@ -84,6 +85,8 @@ def open_run(settings: RunSettings) -> Opened:
     warnings: list[str] = []
     if settings.start:
         run, warnings = _run_from(sources, settings, archive, run)
+    for name in names if len(names) > 1 else ():
+        check_name(name, "task name")  # each becomes a folder of branches
     if settings.publish:
         archive.check_room(run, settings.prefix)
     writer = archive.writer(run, exclusive=True, fixed_dates=settings.fixed_dates)

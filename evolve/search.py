@@ -24,7 +24,7 @@ from evolve.population.policy import Policy
 from evolve.population.selection import Selector
 from evolve.standing import Standings
 from evolve.studies import Tuner
-from evolve.tasks.errors import EvolveError, InfrastructureError
+from evolve.tasks.errors import EvolveError, GraderError, InfrastructureError
 from evolve.tasks.evidence import Artifact, Evidence, Failure, FailureKind
 from evolve.tasks.policy import check_edit
 from evolve.tasks.task import Task
@@ -353,10 +353,13 @@ class Search:
     def broke(self, job: Job, error: InfrastructureError) -> list[Job]:
         """Our own failure: counted apart, tried again; the third start without an end ends the candidate instead.
 
-        Raises InfrastructureError once BREAKER failures came in a row: the run stops with its reason.
+        Raises InfrastructureError once BREAKER failures came in a row, and at once where the task's grader fails on the
+        seed: the run stops with its reason.
         """
         self._errors_in_a_row += 1
         self.append(ev.Spent("error", why=str(error)[:500]))
+        if isinstance(error, GraderError):
+            raise error  # no candidate can be judged until somebody mends it
         starts = self.state.pending.starts.get(job.id, 0)
         if self._errors_in_a_row >= BREAKER:
             raise InfrastructureError(

@@ -29,6 +29,7 @@ from evolve.population import selection
 from evolve.population.brief import Brief
 from evolve.population.candidate import Candidate
 from evolve.population.policy import Policy
+from evolve.population.publish import check_island
 from evolve.population.selection import Selector
 from evolve.search import Search
 from evolve.tasks.evidence import Evidence
@@ -80,6 +81,8 @@ class Session:
             self.mutators.setdefault("tune", Tune())
         self.mutators.setdefault(OUTSIDE, Outside())
         self.selector = selector or selection.load(settings.selector, policy)
+        for island in getattr(self.selector, "names", ()):
+            check_island(island)
         self.state, self.writer, self.store = opened.state, opened.writer, opened.archive.store
         self.search = Search(
             self.writer, self.store, self.state, opened.grounds, self.selector,

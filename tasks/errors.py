@@ -9,7 +9,8 @@ EvolveError                  anything this tool raises on purpose; `exit_code` i
 │   └── ArchiveError    5    the archive cannot be read or written
 │       └── SchemaError 5    written by a newer version
 ├── InfrastructureError 1    our own machinery failed (sandbox, executor, referee); never charged to a candidate
-│   └── SandboxError    1    the sandbox could not be set up or was lost
+│   ├── SandboxError    1    the sandbox could not be set up or was lost
+│   └── GraderError     3    the task's own grader raises on its own seed
 └── Interrupted         75   stopped on request; the same command resumes
 """
 
@@ -56,6 +57,10 @@ class InfrastructureError(EvolveError):
 
 class SandboxError(InfrastructureError):
     pass
+
+
+class GraderError(InfrastructureError):
+    exit_code = 3
 
 
 class Interrupted(EvolveError):

@@ -29,6 +29,7 @@ from evolve.population.candidate import Candidate
 from evolve.population.folds import RunState
 from evolve.population.git import Store
 from evolve.population.novelty import shape, sketch
+from evolve.population.publish import check_island
 from evolve.population.writer import Writer
 from evolve.tasks.policy import check_edit
 from evolve.tasks.task import Task
@@ -58,6 +59,7 @@ def command(commit: str, name: str | None, task: str | None, island: str, idea: 
 
     Only its editable files count. Where it also changes protected files, a commit of the editable ones alone is entered.
     """
+    check_island(island)
     archive = open_archive()
     run = pick_run(archive, name)
     if live(archive, run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from evolve.evaluators.evaluator import Job, Site
 from evolve.evaluators.referee.secret import Secrets
 from evolve.evaluators.script import ScriptEvaluator
 from evolve.evaluators.testing import EvaluatorContract
-from evolve.tasks.errors import BaselineError, InfrastructureError
+from evolve.tasks.errors import BaselineError, GraderError, InfrastructureError
 from evolve.tasks.evidence import FailureKind
 from evolve.tasks.verdict import CONFIRM
 from tests.evaluators.conftest import MakeTree, job
@@ -90,8 +91,6 @@ class TestCommand(EvaluatorContract):
     def test_failures_are_evidence(
         self, evaluator: CommandEvaluator, tree: MakeTree, text: str, kind: FailureKind, says: str
     ) -> None:
-        import re
-
         got = self.measured(evaluator, tree, text)
         assert isinstance(got, tuple) and got[0] is kind and re.search(says, got[1]), got
 
@@ -133,7 +132,6 @@ class TestMetricsFile:
         ],
     )
     def test_bad_files(self, evaluator: CommandEvaluator, tree: MakeTree, text: str, says: str) -> None:
-        import re
 
         name = tree(**{"program.py": text})
         failure = evaluator.measure(job(name), lambda _: None).failures[name]
@@ -203,10 +201,38 @@ class TestScript(EvaluatorContract):
         assert evaluator.bench.canary not in str(evidence.checks)
 
     def test_a_grader_that_fails_is_ours(self, site: Callable[..., Site], tree: MakeTree) -> None:
-        name = tree(**{"program.py": "def value(x): return 1"})
-        made = ScriptEvaluator(site(SCRIPT, name, "def evaluate(trial):\n    return {'score': 1 / 0}"))
-        with pytest.raises(InfrastructureError, match="ZeroDivisionError"):
-            made.measure(job(name), lambda _: None)
+        seed, other = (tree(**{"program.py": f"def value(x): return {i}"}) for i in (1, 2))
+        made = ScriptEvaluator(site(SCRIPT, seed, "def evaluate(trial):\n    return {'score': 1 / 0}"))
+        for name, says in ((seed, r"line 2\) on the unchanged seed"), (other, "seed is not judged any more either")):
+            with pytest.raises(GraderError, match=f"evaluate.py raised ZeroDivisionError.*{says}"):
+                made.measure(job(name), lambda _: None)
+        made.close()
+
+    @pytest.mark.parametrize(
+        ("grader", "says"),
+        [
+            ("return {'score': 1 / trial.call('program.py:value', 3)}", r"raised ZeroDivisionError: .*\(line 2\) on what"),
+            ("v = trial.call('program.py:value', 3); return {'score': v} if v else None", "returned NoneType"),
+        ],
+    )
+    def test_what_a_grader_cannot_take_is_the_candidates_failure(
+        self, site: Callable[..., Site], tree: MakeTree, grader: str, says: str
+    ) -> None:
+        """Many in a row, too: the seed is judged as ever."""
+        seed, zero = (tree(**{"program.py": f"def value(x): return {i}"}) for i in (1, 0))
+        made = ScriptEvaluator(site(SCRIPT, seed, f"def evaluate(trial):\n    {grader}"))
+        for _ in range(7):
+            failure = made.measure(job(zero), lambda _: None).failures[zero]
+            assert failure.kind is FailureKind.OUTPUT and re.search(says, failure.message), failure
+        assert made.measure(job(seed), lambda _: None).of(seed)[0].metrics == {"score": 1}
+        made.close()
+
+    def test_a_machine_that_is_full_is_ours(self, site: Callable[..., Site], tree: MakeTree) -> None:
+        seed, other = (tree(**{"program.py": f"def value(x): return {i}"}) for i in (1, 2))
+        made = ScriptEvaluator(site(SCRIPT, seed, "import errno\ndef evaluate(trial):\n    raise OSError(errno.ENOSPC, 'full')"))
+        with pytest.raises(InfrastructureError, match="full") as caught:
+            made.measure(job(other), lambda _: None)
+        assert not isinstance(caught.value, GraderError)
         made.close()
 
     def test_the_digest_follows_the_grader(self, evaluator: ScriptEvaluator) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from evolve.errors import BaselineError, InfrastructureError, RepositoryError, TaskError
+from evolve import api
+from evolve.errors import BaselineError, GraderError, InfrastructureError, RepositoryError, TaskError, UsageError
 from evolve.evaluators.evaluator import Job
 from evolve.evaluators.executors import InProcessExecutor
 from evolve.mutators import Desk
@@ -16,6 +19,8 @@ from evolve.population import checkpoint, replay
 from evolve.population import events as ev
 from evolve.population.archive import Archive
 from evolve.population.brief import Brief, Proposal
+from evolve.population.selection import Choice, Population
+from evolve.settings import RunSettings
 from evolve.tasks.evidence import Evidence
 from tests.search.scene import TOML, Climb, Numbers, history, make_repository, open_toy, run_toy
 
@@ -323,3 +328,53 @@ def test_a_run_that_ends_leaves_a_checkpoint_for_the_next_reader(tmp_path: Path,
     with Archive.open(toy) as archive:
         kept = checkpoint.read_cache(archive.home, "toy")
         assert kept and checkpoint.count(kept) == sum(1 for _ in archive.events("toy"))
+
+
+class _Named:
+    """A selector of somebody's own with islands of these names."""
+
+    name = "own"
+
+    def __init__(self, *islands: str, declared: bool = False) -> None:
+        self.islands = islands
+        if declared:
+            self.names = islands
+
+    def choose(self, population: Population, operators: Sequence[str], rng: random.Random) -> Choice:
+        return Choice(operators[0], (population.seed.commit,), self.islands[0])
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize(("island", "says"), [("best", "cannot be called 'best'"), ("a/b", "a/b")])
+def test_an_island_that_cannot_be_a_branch_is_an_error_at_the_start(
+    tmp_path: Path, island: str, says: str, declared: bool
+) -> None:
+    place = make_repository(tmp_path / "r")
+    settings = RunSettings(where=place, evaluations=5, control=False, workers=1)
+    with pytest.raises(UsageError, match=says):
+        session = api.open_session(
+            settings, mutators={"climb": Climb()}, selector=_Named(island, declared=declared),
+            executor=lambda opened: InProcessExecutor({"toy": Numbers(opened)}, 1),
+        )  # fmt: skip
+        asyncio.run(session.run())
+    run_toy(place, evaluations=5)  # and the run's lock is free again
+
+
+def test_a_grader_that_fails_on_the_seed_stops_the_run_at_once(tmp_path: Path) -> None:
+    place = make_repository(tmp_path / "r")
+    session = open_toy(place, evaluations=25)
+    numbers = Numbers(session.opened)
+    measure = numbers.measure
+
+    def fail(job: Job, progress: object) -> Evidence:
+        if len(numbers.measured) >= 9:
+            raise GraderError("evaluate.py raised KeyError: 'x' on the unchanged seed: mend it, then start again")
+        return measure(job, progress)  # type: ignore[arg-type]
+
+    numbers.measure = fail  # type: ignore[method-assign, assignment]
+    session.executor = InProcessExecutor({"toy": numbers}, 1)
+    with pytest.raises(GraderError, match="mend it"):
+        asyncio.run(session.run())
+    assert session.state.ledger.errors == 1 and GraderError.exit_code == 3
+    _, result = run_toy(place, evaluations=25)
+    assert result.evaluations == 25
