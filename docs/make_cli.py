@@ -29,7 +29,7 @@ candidate wrote is never printed to a terminal as it is, only with control chara
 | 75 | stopped on request (SIGTERM); the same command resumes |
 | 130 | interrupted (Ctrl-C); the same command resumes |
 
-`evolve eval` has its own, for `git bisect run`: 0 good, 1 bad, 125 not judged, 128 anything else.
+`evolve eval` has its own, for `git bisect run`: 0 good, 1 bad, 125 not judged, 128 anything else. `evolve verify` alike.
 
 ## Naming a candidate
 

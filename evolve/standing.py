@@ -94,18 +94,19 @@ class Standings:
             if candidate.task != task or candidate.verdict is None or commit in self.under_way:
                 continue
             if candidate.standing is Standing.SUSPENDED:
-                jobs.append(self._rerun(ground, candidate))
+                jobs.append(self.order(ground, candidate))
             elif candidate.fitness is not None and (best is None or candidate.fitness > (best.fitness or 0.0)):
                 best = candidate
         if best is not None and descendants and not self._busy_with_quarantine(task):
-            jobs.append(self._rerun(ground, best))
+            jobs.append(self.order(ground, best))
         return jobs
 
     def _busy_with_quarantine(self, task: str) -> bool:
         candidates = (self.search.state.candidates[commit] for commit in self.under_way)
         return any(c.task == task and c.standing is Standing.QUARANTINED for c in candidates)
 
-    def _rerun(self, ground: Ground, candidate: Candidate) -> Job:
+    def order(self, ground: Ground, candidate: Candidate) -> Job:
+        """The job of an independent re-run."""
         self.under_way.add(candidate.commit)
         name = f"{candidate.number}/{VERIFY}/{len(self.search.state.lineage.measured.get(candidate.commit, ()))}"
         attempt = self.search.state.pending.starts.get(name, 0) + 1

@@ -31,7 +31,7 @@ COMMANDS: dict[str, str] = {
     "diff": "What changed between two candidates.",
     "best": "The reigning champion, and how it came about.",
     "eval": "Judge a commit; exit code 0 good, 1 bad, 125 not judged (for git bisect run).",
-    "verify": "Judge stored evidence again.",
+    "verify": "Measure a candidate again, or judge stored evidence again; mark and release.",
     "add": "Enter a commit of your own into a run.",
     "ask": "Take a brief to work on outside.",
     "tell": "Hand in the answer to a brief.",

@@ -25,7 +25,7 @@ GOOD, BAD, NOT_JUDGED, ABORT = 0, 1, 125, 128
 """Exit codes as `git bisect run` reads them."""
 
 
-class _ForBisect(click.Command):
+class ForBisect(click.Command):
     """Whatever goes wrong on our side ends with 128: anything less would be taken for a verdict on the commit."""
 
     def make_context(
@@ -47,7 +47,7 @@ class _ForBisect(click.Command):
         return ABORT
 
 
-@click.command("eval", cls=_ForBisect)
+@click.command("eval", cls=ForBisect)
 @candidate_argument("commit", default="HEAD")
 @run_option
 @click.option("--task", metavar="TASK", help="Which task of the run.")

@@ -32,6 +32,8 @@ def event_of(live: Live, body: Mapping[str, Any]) -> ev.Event:
         if action in ("pin", "unpin"):
             return ev.Pinned(c.task, c.commit, action == "pin")
         if action == "suspect":
+            if c.commit == live.state.lineage.seeds.get(c.task):
+                raise UsageError("the seed is everybody's ancestor; mark what was made of it")
             return ev.Quarantined(c.task, c.commit, text or "marked suspicious by a person", c.commit)
         return ev.Released(c.task, c.commit, text or "released by a person")
     raise UsageError(f"unknown action {action!r}; there are: directive, pause, resume, stop, pin, unpin, suspect, release")
