@@ -145,6 +145,9 @@ class Asker:
 
     def _made(self, number: int, mutator: str, task: str, choice: Choice) -> Brief:
         state = self.search.state
+        reads = mutator not in self.search.immediate and choice.operator != "tune"
+        draw = stream(self.search.seed, "lessons", number).random()
+        learnt = reads and draw < self.search.policy.lessons
         return Brief(
             number=number,
             task=task,
@@ -154,6 +157,7 @@ class Asker:
             mutator=mutator,
             island=check_island(choice.island),
             inspirations=choice.inspirations,
+            lessons=self.search.lessons.shown(task, choice.parents[0]) if learnt else (),
             directives=state.memory.words_for(task),
             saw=dict(state.seen),
             hint=choice.hint,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from evolve.errors import BudgetSpent
+from evolve.fingerprints import Fingerprints
 from evolve.mutators import Reply
 from evolve.population import events as ev
 from evolve.population.brief import Brief
@@ -53,8 +54,12 @@ def with_logs(books: Logs, oid: str) -> Evidence | None:
 class RunDesk:
     """The `Desk` of one brief (see `evolve.mutators.Desk` for the contract)."""
 
-    def __init__(self, search: Search, books: Books, brief: Brief, durable: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, search: Search, books: Books, brief: Brief, durable: Callable[[], Awaitable[None]],
+        fingerprints: Fingerprints | None = None,
+    ) -> None:  # fmt: skip
         self.search, self.books, self.brief, self._durable = search, books, brief, durable
+        self._fingerprints = fingerprints
         self.task = search.grounds[brief.task].task
         self._call = 0
 
@@ -126,6 +131,14 @@ class RunDesk:
     def known(self, files: Mapping[str, bytes]) -> Candidate | None:
         """The candidate that has these editable files already, but for layout and comments."""
         commit = self.search.state.lineage.known_shape(self.task.name, shape(files))
+        return self.search.state.candidates[commit] if commit else None
+
+    async def behaves_as(self, files: Mapping[str, bytes | None]) -> Candidate | None:
+        """The candidate that answers the task's probes as the brief's first parent with these files changed does."""
+        if self._fingerprints is None:
+            return None
+        found = await self._fingerprints.of(self.brief.task, self.brief.parents[0], files)
+        commit = self.search.state.lineage.known_behaviour(self.brief.task, found)
         return self.search.state.candidates[commit] if commit else None
 
     def everything(self, commit: str) -> tuple[dict[str, bytes], dict[str, int]]:

@@ -77,8 +77,8 @@ def _located(error: Exception, content: bytes) -> str:
 # ---- known -----------------------------------------------------------------------------------------------------------
 
 
-def duplicate(earlier: Candidate | None) -> Problem | None:
-    """What to say of an edit that makes a program the archive has already."""
+def duplicate(earlier: Candidate | None, how: str = "known already, but for layout and comments") -> Problem | None:
+    """What to say of an edit that makes a program the archive has already, or one that is as good as it."""
     if earlier is None:
         return None
     verdict = earlier.verdict
@@ -90,7 +90,7 @@ def duplicate(earlier: Candidate | None) -> Problem | None:
         came = "it scored " + ", ".join(f"{name} = {e.mean:.6g}" for name, e in verdict.metrics.items())
     return Problem(
         "duplicate",
-        f"This program is known already, but for layout and comments: candidate #{earlier.number} "
+        f"This program is {how}: candidate #{earlier.number} "
         f"('{earlier.idea[:120]}'); {came}. Make a different change.",
     )
 

@@ -110,16 +110,18 @@ class Pipeline:
         durable: Callable[[], Awaitable[None]],
         stay: Callable[[], bool],
         closing: Callable[[], bool] = lambda: False,
+        finish: Callable[[Brief, Proposal], Awaitable[Proposal]] | None = None,
         grace: float = GRACE,
         tick: float = 0.25,
     ) -> None:
         """start: puts a job's start on record. cancelled: records its clean end after so many seconds. durable: returns
         once everything on record is on disk. stay: whether to keep ticking though nothing is under way. closing:
         whether the run is ending; a proposal still waited for `grace` seconds later is given up, and its brief stays
-        open for a resume. tick: seconds."""
+        open for a resume. finish: adds to a proposal what takes time to find out about it. tick: seconds."""
         self._mutators, self._desk, self._executor, self._slots = mutators, desk, executor, slots
         self._start, self._cancelled, self._durable = start, cancelled, durable
         self._stay, self._tick = stay, tick
+        self._finish = finish
         self._closing, self._grace, self._closed_at = closing, grace, math.inf
         self._waiting: set[asyncio.Task[None]] = set()
         self._done: deque[Done] = deque()
@@ -163,6 +165,8 @@ class Pipeline:
         mutator = self._mutators[name]
         try:
             proposal = await mutator.propose(brief, self._desk(brief))
+            if self._finish is not None:
+                proposal = await self._finish(brief, proposal)
         except BudgetSpent as error:
             proposal = Proposal(stillborn=f"budget: {error}")
         finally:

@@ -13,6 +13,7 @@ from typing import Protocol
 from evolve.asking import Asker
 from evolve.evaluators.evaluator import Job, Stage
 from evolve.gate import Gatekeeper
+from evolve.lessons import Lessons
 from evolve.plateau import Ladder
 from evolve.population import events as ev
 from evolve.population.brief import Brief, Proposal
@@ -108,7 +109,8 @@ class Search:
         self.seed = opened.seed
         self.policy = Policy.known(opened.settings.get("policy", {}))
         self.gates, self.asker, self.tuner = Gatekeeper(self), Asker(self), Tuner(self)
-        self.standings, self.ladder, self.upkeep = Standings(self), Ladder(self), Upkeep(self)
+        self.standings, self.ladder, self.lessons = Standings(self), Ladder(self), Lessons(self)
+        self.upkeep = Upkeep(self)
         self._files: dict[str, dict[str, bytes]] = {}
         self._modes: dict[str, dict[str, int]] = {}
         self._errors_in_a_row = 0
@@ -188,6 +190,9 @@ class Search:
         form = shape(files)
         if twins and (earlier := self.state.lineage.known_shape(brief.task, form)):
             return self._refuse(brief, "duplicate", proposal, "the same program but for layout and comments", earlier)
+        if earlier := self.state.lineage.known_behaviour(brief.task, proposal.behaviour):
+            why = f"it answers the probes as candidate #{self.state.candidates[earlier].number} does"
+            return self._refuse(brief, "behaviour", proposal, why, earlier)
         number = self.state.pending.next_number
         message = self._message(brief, proposal, operator)
         commit = self.objects.commit(tree, parents, message, self.dates())
@@ -210,6 +215,8 @@ class Search:
             ),
             proposal.artifacts,
         )
+        if proposal.behaviour:
+            self.append(ev.Fingerprinted(brief.task, commit, proposal.behaviour))
         return self._job(ground, number, tree, ground.stages[0], 0)
 
     def _refuse(self, brief: Brief, reason: str, proposal: Proposal, why: str, earlier: str = "") -> Job | None:

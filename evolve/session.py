@@ -19,6 +19,7 @@ from evolve.control import Control
 from evolve.desk import RunDesk
 from evolve.errors import EvolveError
 from evolve.evaluators.evaluator import Executor, Job
+from evolve.fingerprints import Fingerprints
 from evolve.loop import Done, Measured, Pipeline, Slots, Tick, evolve
 from evolve.mutators import Mutator
 from evolve.mutators.outside import OUTSIDE, Outside
@@ -91,6 +92,7 @@ class Session:
             immediate=[name for name, m in self.mutators.items() if not m.latency],
             models={name: tuple(getattr(m, "models", ())) for name, m in self.mutators.items()},
         )  # fmt: skip
+        self.fingerprints = Fingerprints(self.search, unsafe=settings.unsafe)
         self.reports: dict[str, Report] = {}
         self.controls: dict[str, Control] = {}
         self.began = time.monotonic()
@@ -115,11 +117,13 @@ class Session:
                 self._open_session()
                 try:
                     await self.check()
+                    await self.fingerprints.of_seeds()
                     await self._search()
                 except asyncio.CancelledError:
                     if not self._signals:
                         raise
                 finally:
+                    self.fingerprints.close()
                     await asyncio.shield(self.executor.close())
             return self._finish()
         except EvolveError as error:
@@ -161,6 +165,7 @@ class Session:
             durable=self.writer.durable,
             stay=self.search.waiting,
             closing=self.search.closing,
+            finish=self.fingerprints.added if self.fingerprints.wanted() else None,
         )
         controls = self._start_controls()
         try:
@@ -175,7 +180,7 @@ class Session:
 
     def desk(self, brief: Brief) -> RunDesk:
         """What a mutator works from for one brief."""
-        return RunDesk(self.search, self._books(), brief, self.writer.durable)
+        return RunDesk(self.search, self._books(), brief, self.writer.durable, self.fingerprints)
 
     def _start(self, job: Job) -> None:
         self.search.start(job)

@@ -16,3 +16,5 @@ class Upkeep:
         """After a verdict on a candidate (hex commit id), or after a refusal ("")."""
         self.search.tuner.look(ground, commit)
         self.search.ladder.look(ground)
+        if commit:
+            self.search.lessons.look(ground)

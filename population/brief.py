@@ -67,6 +67,7 @@ class Proposal:
     stillborn:  why there is no edit (it did not apply, the mutator gave up); `files` is then empty.
     why:        a longer explanation, kept as an artifact.
     artifacts:  transcripts and the like, already bounded.
+    behaviour:  hex digest of what it answers on the task's probes, "" where it has none; the run fills it in.
     families:   what operator "tactic" answers instead of an edit; `files` is then empty.
     """
 
@@ -80,3 +81,4 @@ class Proposal:
     artifacts: tuple[Artifact, ...] = ()
     families: tuple[Family, ...] = ()
     inspirations: tuple[Inspiration, ...] = ()
+    behaviour: str = ""

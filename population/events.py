@@ -230,6 +230,19 @@ class Born(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Fingerprinted(Event):
+    """What a candidate answers on its task's probes, as a hex digest: equal digests answered alike to the last digit."""
+
+    kind: ClassVar[str] = "fingerprinted"
+    task: str
+    candidate: str
+    fingerprint: str
+
+    def speaks_of(self) -> tuple[str, ...]:
+        return (self.candidate,)
+
+
+@dataclass(frozen=True, slots=True)
 class Imported(Event):
     """A commit that no brief ordered: a task's seed, or a person's work (`evolve add`)."""
 
@@ -387,12 +400,18 @@ class Migrated(Event):
 
 @dataclass(frozen=True, slots=True)
 class Lesson(Event):
+    """What a run learnt, with the candidates that show it. key: names what it is about; a later one of a key replaces it.
+
+    falsified: an idea that did not gain. expires: evaluations of the task after which it no longer counts; 0: never.
+    """
+
     kind: ClassVar[str] = "lesson"
     task: str
     text: str
     evidence: tuple[str, ...] = ()
     falsified: bool = False
     expires: int = 0
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -551,7 +570,7 @@ class Closed(Event):
 KINDS: dict[str, type[Event]] = {
     kind.kind: kind
     for kind in (
-        RunOpened, EpochOpened, Calibrated, Asked, Wanted, Leased, Told, Requested, Batched, Answered, Refused, Born, Imported, Started,
+        RunOpened, EpochOpened, Calibrated, Asked, Wanted, Leased, Told, Requested, Batched, Answered, Refused, Born, Fingerprinted, Imported, Started,
         Cancelled, Measured, Judged, Promoted, GateClosed, Suspended, Released, Quarantined, Pinned, Migrated, Lesson, Tactic,
         Plateau, HandedOver, StudyOpened, StudyClosed, Directive, BudgetChanged, Spent, Paused, Session, Control, Closed,
     )

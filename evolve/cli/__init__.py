@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "ask": "Take a brief to work on outside.",
     "tell": "Hand in the answer to a brief.",
     "note": "A word to all later briefs.",
+    "lessons": "What a run learnt from its own verdicts.",
     "pick": "Take a winner upstream.",
     "tasks": "The bundled tasks.",
     "budget": "Change the limits of a run.",

@@ -24,6 +24,7 @@ class GatedDesk(Desk, Protocol):
 
     def known(self, files: Mapping[str, bytes]) -> Candidate | None: ...
     def everything(self, commit: str) -> tuple[dict[str, bytes], dict[str, int]]: ...
+    async def behaves_as(self, files: Mapping[str, bytes | None]) -> Candidate | None: ...
 
 
 OPERATORS = ("improve", "explore", "resample", "simplify", "fix", "combine", "port", "tactic")
@@ -100,13 +101,15 @@ def _used(brief: Brief, desk: Desk, answer: Answer) -> Proposal | Problem:
 
 
 async def _objection(brief: Brief, desk: Desk, made: Proposal, gate: Smoke | None) -> Problem | None:
-    """Why an edit that applies is not worth its evaluation: the program is known, or does not load."""
+    """Why an edit that applies is not worth its evaluation: the program is known, does not load, or behaves as a known one."""
     parent = brief.parents[0]
     after = {path: text for path, text in (dict(desk.files(parent)) | dict(made.files)).items() if text is not None}
     place: GatedDesk = desk  # type: ignore[assignment]
     if problem := duplicate(place.known(after)):
         return problem
-    return await smoke(gate, place.everything(parent)[0], made.files, desk.task) if gate else None
+    if gate and (problem := await smoke(gate, place.everything(parent)[0], made.files, desk.task)):
+        return problem
+    return duplicate(await place.behaves_as(made.files), "no different from a known one on the task's probes")
 
 
 def _repair(prompt: Prompt, answer: Answer, problem: Problem | Proposal, form: str) -> Prompt:

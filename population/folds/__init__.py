@@ -44,7 +44,7 @@ class RunState:
         self.ledger = Ledger()
         self.pending = Pending()
         self.live = Live(self.lineage)
-        self.memory = Memory()
+        self.memory = Memory(self.lineage)
         self.studies = Studies()
         self.plateaus = Plateaus(self.lineage)
         self.credit = Credit(self.lineage)

@@ -40,7 +40,8 @@ class Doubt:
 
 @dataclass(slots=True)
 class Lineage:
-    """Candidates by commit (in order of birth), by tree and by shape; champions, epochs and noise floors by task.
+    """Candidates by commit (in order of birth), by tree, by shape and by behaviour; champions, epochs and noise floors by
+    task.
 
     doubts: commit -> why it is suspended or quarantined. waiting: those that an independent re-run could release, oldest
     doubt first. grafts: donor -> candidates that took code from it without descending from it.
@@ -50,6 +51,7 @@ class Lineage:
     candidates: dict[str, Candidate] = field(default_factory=dict)
     by_tree: dict[tuple[str, bytes], str] = field(default_factory=dict)
     by_shape: dict[tuple[str, bytes], str] = field(default_factory=dict)
+    by_behaviour: dict[tuple[str, bytes], str] = field(default_factory=dict)
     children: dict[str, list[str]] = field(default_factory=dict)
     measured: dict[str, tuple[str, ...]] = field(default_factory=dict)
     seeds: dict[str, str] = field(default_factory=dict)
@@ -89,6 +91,9 @@ class Lineage:
 
     def known_shape(self, task: str, shape: str) -> str | None:
         return self.by_shape.get((task, bytes.fromhex(shape))) if shape else None
+
+    def known_behaviour(self, task: str, fingerprint: str) -> str | None:
+        return self.by_behaviour.get((task, bytes.fromhex(fingerprint))) if fingerprint else None
 
     # ---- events --------------------------------------------------------------------------------------------------
 
@@ -148,6 +153,10 @@ class Lineage:
         """The string already held for this commit, so that 1e5 candidates do not hold each parent's id twice."""
         known = self.candidates.get(commit)
         return known.commit if known else commit
+
+    def on_fingerprinted(self, event: ev.Fingerprinted, recorded: ev.Recorded) -> None:
+        key = (event.task, bytes.fromhex(event.fingerprint))
+        self.by_behaviour.setdefault(key, self._same(event.candidate))
 
     def on_refused(self, event: ev.Refused, recorded: ev.Recorded) -> None:
         self.refused[event.reason] = self.refused.get(event.reason, 0) + 1

@@ -40,6 +40,9 @@ class FakeDesk:
             (self.candidates[c] for c in self.trees if c in self.candidates and shape(self.files(c)) == wanted), None
         )
 
+    async def behaves_as(self, files: Mapping[str, bytes | None]) -> Candidate | None:
+        return None
+
     def everything(self, commit: str) -> tuple[dict[str, bytes], dict[str, int]]:
         return dict(self.trees[commit]), dict.fromkeys(self.trees[commit], 0o100644)
 

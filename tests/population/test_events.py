@@ -47,6 +47,7 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.Born(
         3, "t", C2, TREE, (C1,), 5, "syntactic/constant", "some-model", "one line", "north", (C1,), "b" * 64, "c2tl",
     ),
+    ev.Fingerprinted("t", C2, "e" * 64),
     ev.Imported("t", C1, TREE, (), 0, "seed", "seed", "main", "b" * 64, "c2tldGNo"),
     ev.Started("3/confirm/0", "t", (C2, C1), "confirm", 2, 60.0, 30.0, "5" * 64, C1),
     ev.Cancelled("3/screen/0", 12.5, 1.0),
