@@ -1,37 +1,45 @@
-"""The lineage of 100,000 candidates in headless Chromium with software rendering: open, pan, click.
+"""A run of 100,000 candidates behind the web UI, in headless Chromium with software rendering: open, pan, click, live.
 
-    python -m benchmarks.web.large --out benchmarks/web/results/large.json        (from the repository's root)
+    python -m benchmarks.web.large --keep FOLDER --out benchmarks/web/results/large.json     (from the repository's root)
 
-The run is synthetic (tests/web/synthetic.py), served by the real server on loopback. `open`: from the address to a
-drawn graph that answers, in seconds, each in a fresh profile. `pan`: milliseconds between frames while the graph is
-dragged, at three zooms; `draw`: milliseconds the page's own drawing took of each. `clicks`: random candidates brought
-into view and clicked with the mouse. Load of the machine before and after is recorded beside.
+The archive is real: every candidate is a commit with a tree of its own and its events (asked, born, started, measured,
+judged; for half of them a model's request and answer), written through the archive's writer without fsync. The search
+that they tell of is simulated: parents mostly among the recent best of an island, 4% crossovers, a third invalid.
+With --keep, an archive that is in FOLDER already is measured again.
+
+`first`: the first `evolve ui` on the archive, nothing folded before: seconds from its start to the printed address,
+from then to an interactive lineage, and until every event is indexed. `again`: the same with what the first one kept.
+`open`: from the address to a drawn graph that answers, each in a fresh profile, the server being up; after the pan and
+the clicks, `live`: seconds from an event's flush in another process to the page that counts it.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import platform
 import random
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
-import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
+from benchmarks.web.simulated import RUN, Simulation, make
 from evolve.population.archive import Archive
-from evolve.web.columns import lineage
-from evolve.web.serve import Server
-from tests.population.scene import repository
 from tests.web.conftest import FLAGS, TOKEN
-from tests.web.synthetic import SyntheticLive, SyntheticRuns, candidates, state_of
-from tests.web.test_browser import click, open_large, pan
+from tests.web.test_browser import click, pan, until
+
+DRAWN = "window.evolveStage?.ready && window.evolveStage.frames.length > 2 && evolveStage.tiles.size > 3"
 
 
 def quantiles(values: list[float]) -> dict[str, float]:
@@ -39,56 +47,135 @@ def quantiles(values: list[float]) -> dict[str, float]:
     return {"n": len(values), "median": statistics.median(values), "p95": cut[-1], "max": max(values)}
 
 
-def measure(n: int, opens: int, clicks: int) -> dict[str, Any]:
-    live = SyntheticLive("large", state_of(candidates(n), "large"))
-    began = time.perf_counter()
-    body = json.dumps(lineage(live), separators=(",", ":")).encode()
-    packed = gzip.compress(body, 1)
-    found: dict[str, Any] = {
-        "candidates": n, "columns_seconds": time.perf_counter() - began, "columns_bytes": len(body), "columns_gz": len(packed),
-    }  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
-        repo = repository(Path(folder) / "repo")
-        Archive.open(repo, create=True, durable=False).close()
-        patched.setattr("evolve.web.runs.Runs", lambda archive: SyntheticRuns(archive, live))
-        server = Server(repo / ".git" / "evolve" / "archive.git", port=0, token=TOKEN)
-        server.start()
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-            found["chromium"] = browser.version
-            times = []
-            for _ in range(opens):
-                context = browser.new_context(viewport={"width": 1280, "height": 800})
-                page = context.new_page()
-                times.append(open_large(page, server))
-                if len(times) < opens:
-                    context.close()
-            found["open"] = times
-            found["pan"] = {}
-            for steps in (0, 6, 12):
-                page.evaluate(f"() => {{ evolveStage.camera.fit(); evolveStage.camera.zoom(-{steps}, 600, 300); evolveStage.redraw() }}")
-                page.wait_for_timeout(500)
-                page.evaluate("() => { evolveStage.frames.length = 0 }")
-                gaps = pan(page, 180)
-                drawn = page.evaluate("() => evolveStage.frames")
-                found["pan"][f"zoomed in {steps} steps"] = {"gap": quantiles(gaps), "draw": quantiles(drawn)}
-            rng = random.Random(7)
-            found["clicks"] = {"tried": clicks, "right": sum(click(page, k) == k for k in rng.sample(range(n), clicks))}
-            browser.close()
-        server.stop()
+@contextmanager
+def serving(place: Path) -> Iterator[tuple[int, float]]:
+    """`evolve ui` in a process of its own: its port, and the seconds until it printed its address."""
+    began = time.monotonic()
+    words = [sys.executable, "-m", "evolve", "ui", "--port", "0", "--token", TOKEN]
+    process = subprocess.Popen(words, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline()
+        yield int(address.split(":")[2].partition("/")[0]), time.monotonic() - began
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def open_lineage(page: Page, port: int, seconds: float = 600.0) -> float:
+    """Seconds from the address to a drawn, answering graph."""
+    began = time.monotonic()
+    page.goto(f"http://127.0.0.1:{port}/r/{RUN}/lineage?token={TOKEN}", wait_until="commit", timeout=seconds * 1e3)
+    until(page, DRAWN, seconds)
+    return time.monotonic() - began
+
+
+def indexed(port: int, began: float) -> float:
+    """Seconds since `began` until the run's page says that all its events are indexed."""
+    asked = Request(f"http://127.0.0.1:{port}/r/{RUN}.json", headers={"Authorization": f"Bearer {TOKEN}"})
+    while not json.load(urlopen(asked))["indexed"]:
+        time.sleep(0.5)
+    return time.monotonic() - began
+
+
+def start(place: Path, browser: Any) -> dict[str, float]:
+    with serving(place) as (port, printed):
+        context = browser.new_context(viewport={"width": 1280, "height": 800})
+        began = time.monotonic()
+        opened = open_lineage(context.new_page(), port)
+        context.close()
+        return {"address": printed, "open": opened, "indexed": indexed(port, began)}
+
+
+def used(place: Path, browser: Any, n: int, opens: int, clicks: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"open": []}
+    with serving(place) as (port, _):
+        indexed(port, 0.0)
+        for _ in range(opens):
+            context = browser.new_context(viewport={"width": 1280, "height": 800})
+            page = context.new_page()
+            found["open"].append(open_lineage(page, port))
+            if len(found["open"]) < opens:
+                context.close()
+        found["pan"] = {}
+        for steps in (0, 6, 12):
+            page.evaluate(f"() => {{ evolveStage.camera.fit(); evolveStage.camera.zoom(-{steps}, 600, 300); evolveStage.redraw() }}")
+            page.wait_for_timeout(500)
+            page.evaluate("() => { evolveStage.frames.length = 0 }")
+            gaps = pan(page, 180)
+            drawn = page.evaluate("() => evolveStage.frames")
+            found["pan"][f"zoomed in {steps} steps"] = {"gap": quantiles(gaps), "draw": quantiles(drawn)}
+        rng = random.Random(7)
+        found["clicks"] = {"tried": clicks, "right": sum(click(page, k) == k for k in rng.sample(range(n), clicks))}
+        found["live"] = live(place, page)
+        found["candidate"] = candidate(page, port, rng.sample(range(n), 5))
+    return found
+
+
+def live(place: Path, page: Page) -> list[float]:
+    """Seconds from the flush of a birth to the page that counts it."""
+    took = []
+    with Archive.open(place, durable=False) as archive:
+        more = Simulation(archive, archive.writer(RUN, exclusive=True), seed=99, resumed=True)
+        for _ in range(5):
+            before = page.evaluate("() => evolveStage.graph.n")
+            more.candidate()
+            more.writer.flush()
+            began = time.monotonic()
+            until(page, f"evolveStage.graph.n > {before}")
+            took.append(time.monotonic() - began)
+            page.wait_for_timeout(400)
+        more.writer.close()
+    return took
+
+
+def candidate(page: Page, port: int, numbers: list[int]) -> list[float]:
+    """Seconds from the address of a candidate to its page with the diff."""
+    took = []
+    for number in numbers:
+        began = time.monotonic()
+        page.goto(f"http://127.0.0.1:{port}/r/{RUN}/c/{number}", wait_until="commit")
+        until(page, "document.querySelector('.diff .file, #diff .empty') && document.querySelector('#main .evidence')")
+        took.append(time.monotonic() - began)
+    return took
+
+
+def measure(place: Path, n: int, opens: int, clicks: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"candidates": n}
+    with Archive.open(place, durable=False) as archive:
+        shutil.rmtree(archive.home / "cache", ignore_errors=True)
+        subprocess.run(["git", "-C", archive.path, "update-ref", "-d", f"refs/evolve/{RUN}/checkpoint"], check=True)
+        found["events"] = sum(archive.recorded(tip).position + 1 for tip in archive.tips(RUN).values())
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        found["chromium"] = browser.version
+        found["first"] = start(place, browser)
+        found["again"] = [start(place, browser) for _ in range(3)]
+        found |= used(place, browser, n, opens, clicks)
+        browser.close()
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--candidates", type=int, default=100_000)
     parser.add_argument("--opens", type=int, default=5)
     parser.add_argument("--clicks", type=int, default=100)
+    parser.add_argument("--keep", type=Path, help="make the archive in this folder and leave it there")
+    parser.add_argument("--make", action="store_true", help="only make the archive")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    load = os.getloadavg()[0]
-    found = measure(options.candidates, options.opens, options.clicks)
-    found |= {"cores": os.cpu_count(), "load_before": load, "load_after": os.getloadavg()[0], "python": platform.python_version()}
+    with tempfile.TemporaryDirectory() as folder:
+        place = options.keep or Path(folder, "repo")
+        made = make(place, options.candidates) if not place.exists() else {}
+        if options.make:
+            print(json.dumps(made))
+            return
+        load = os.getloadavg()[0]
+        found = measure(place, options.candidates, options.opens, options.clicks)
+    found |= made | {
+        "cores": os.cpu_count(), "load_before": load, "load_after": os.getloadavg()[0], "python": platform.python_version(),
+    }  # fmt: skip
     text = json.dumps(found, indent=1)
     print(text)
     if options.out:

@@ -55,7 +55,7 @@ def finish(session: Session, result: Result, *, as_json: bool) -> int:
         click.echo(f"plot      {near(plot)}")
     elif missing:
         say("evolve: no plot was drawn: matplotlib is not installed (pip install 'evolve-search[plot]')")
-    say(f"evolve: look closer with 'evolve best --why', 'evolve log --graph', 'evolve diff'{_where(session)}")
+    say(f"evolve: look closer with 'evolve best --why', 'evolve log --graph', 'evolve diff', 'evolve ui'{_where(session)}")
     return result.exit_code
 
 

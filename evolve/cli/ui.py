@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from evolve.cli.common import open_state, run_option, say
+from evolve.cli.common import open_archive, pick_run, run_option, say
 from evolve.errors import UsageError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -27,10 +27,10 @@ def command(
 
     if token is not None and len(token) < 16:
         raise UsageError(f"--token has {len(token)} characters; give at least 16, or leave it out")
-    archive, state = open_state(name)
-    path, run = archive.path, state.run
+    archive = open_archive()
+    path, run = archive.path, pick_run(archive, name)
     archive.close()
-    server = Server(path, host=host, port=port, token=token, allow_actions=allow_actions, hosts=hosts)
+    server = Server(path, host=host, port=port, token=token, allow_actions=allow_actions, hosts=hosts, run=run)
     say(f"evolve: run {run!r}; open this address, or Ctrl-C to end")
     click.echo(server.url(run))
     if host in LOOPBACK:

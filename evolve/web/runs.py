@@ -239,6 +239,10 @@ class Runs:
         with self.reading:
             return self.archive.runs()
 
+    def begin(self, run: str) -> None:
+        """Open a run that is there in a thread of its own; who asks for it meanwhile waits for that."""
+        threading.Thread(target=self.get, args=(run,), name=f"open {run}", daemon=True).start()
+
     def get(self, run: str) -> Live:
         """Raises UsageError for a run there is none of."""
         with self._opening:
@@ -250,6 +254,7 @@ class Runs:
             return self._live[run]
 
     def close(self) -> None:
-        for live in self._live.values():
-            live.close()
+        with self._opening:
+            for live in self._live.values():
+                live.close()
         self.archive.close()

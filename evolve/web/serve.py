@@ -32,8 +32,10 @@ class Server:
         token: str | None = None,
         allow_actions: bool = False,
         hosts: Sequence[str] = (),
+        run: str = "",
     ) -> None:
-        """token: drawn where left out. Raises UsageError where the extra is missing or the port is taken."""
+        """token: drawn where left out. run: opened at once, before somebody asks. Raises UsageError where the extra is
+        missing or the port is taken."""
         try:
             import uvicorn
         except ImportError as error:
@@ -47,8 +49,9 @@ class Server:
         self.token = token or secrets.token_urlsafe(24)
         self.socket = _bind(host, port)
         self.port = int(self.socket.getsockname()[1])
+        runs = Runs(archive)
         app = make(
-            Runs(archive), self.token, self.port, allow_actions=allow_actions, hosts=(host, *hosts),
+            runs, self.token, self.port, allow_actions=allow_actions, hosts=(host, *hosts),
             ending=lambda: self.server.should_exit,
         )  # fmt: skip
         config = uvicorn.Config(
@@ -57,6 +60,8 @@ class Server:
         )  # fmt: skip
         self.server: uvicorn.Server = uvicorn.Server(config)
         self._thread: threading.Thread | None = None
+        if run:
+            runs.begin(run)
 
     def url(self, run: str = "") -> str:
         shown = f"[{self.host}]" if ":" in self.host else self.host
