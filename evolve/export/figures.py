@@ -33,6 +33,9 @@ def paper() -> Iterator[Any]:
         raise UsageError("figures need matplotlib: pip install 'evolve-search[analysis]'") from error
     with matplotlib.rc_context(STYLE):
         yield pyplot
+        interactive = matplotlib.is_interactive()
+    # The first figure of a notebook loads its backend, which turns this on; put back, no later figure would be shown.
+    matplotlib.interactive(interactive)
 
 
 def _parts(archive: Archive, run: str, task: str) -> tuple[Any, Index, Task]:
@@ -77,7 +80,7 @@ def best_so_far(archive: Archive, run: str, task: str, against: str = "evaluatio
             axis.fill_between(xs, [*low, low[-1]], [*high, high[-1]], step="post", color=BLUE, alpha=0.18, linewidth=0)
         axis.set_xlabel(against.replace("_", " "))
         axis.set_ylabel(f"{metric.name}{f' ({metric.unit})' if metric.unit else ''}")
-        axis.legend(loc="lower right" if metric.goal == "max" else "upper right")
+        axis.legend(loc="lower right" if metric.goal == "max" else "upper right", markerscale=2.5)
     return figure
 
 
