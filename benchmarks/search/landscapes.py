@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Landscape:
     neutral: float = 0.2
     gain: float = 0.2
     switch: float = 0.01
-    explore: float = 10.0
+    explore: float = 16.0
     commit: float = 0.0
     context: float = 0.0
     fade: float = 1.0
@@ -64,6 +64,9 @@ class Landscape:
 
     def fitness(self, program: Program) -> float:
         return self.ceilings[program.basin] - program.gap
+
+    def expandable(self, program: Program) -> bool:
+        return True
 
     def progress(self, fitness: float) -> float:
         """0 at the seed, 1 at the highest ceiling."""
@@ -107,12 +110,12 @@ class Landscape:
 FAMILY: tuple[Landscape, ...] = (
     # independent attempts win: depth does not pay and costs validity
     Landscape("near-ceiling", (1.0,), (1.0,), start=0.15, gain=0.12, fade=0.25, context=0.08, tail=0.9, share=0.03),
-    # depth wins: one basin, many small gains (a constructive heuristic far from its ceiling)
-    Landscape("deep", (1.0,), (1.0,), invalid=0.05, gain=0.25, share=0.03, tail=1.3),
+    # depth wins: many small gains (a constructive heuristic far from its ceiling), and a better idea that is seldom had
+    Landscape("deep", (0.8, 1.0), (0, 1), invalid=0.05, gain=0.25, share=0.03, tail=1.3, switch=0.002, entry=0.4),
     # the seed's basin is easy and low; others begin below what is already had, and polished programs do not lead there
     Landscape("deceptive", (0.55, 0.8, 1.0), (0, 2, 1), gain=0.3, switch=0.04, commit=1.0, entry=0.7, invalid=0.3),
     # gains are below the noise of one measurement
-    Landscape("noisy", (1.0, 1.1), (1, 1), noise=0.15, gain=0.2, switch=0.01),
+    Landscape("noisy", (0.8, 1.0), (0, 1), noise=0.15, gain=0.2, switch=0.005, entry=0.5),
     # better basins are next to rare neutral variants
     Landscape("portals", (0.5, 0.75, 1.0), (0, 2, 1), gain=0.25, neutral=0.5, portal=0.06, switch=0.004, entry=0.3),
     # most calls fail, one basin in five is good

@@ -24,7 +24,7 @@ def measured(path: str) -> tuple[float | None, str]:
         space: dict[str, object] = {}
         exec(compile(Path(path).read_text(), "program.py", "exec"), space)
         return proposer.scorer(os.environ["EVOLVE_BENCH_TASK"])(space["answer"]()), ""  # type: ignore[operator]
-    except Exception as error:  # a candidate's failure of any kind is its own
+    except Exception as error:  # noqa: BLE001  a candidate's failure of any kind is its own
         return None, f"{type(error).__name__}: {error}"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from landscapes import Landscape, Program
+from landscapes import Program
 
 from evolve.population import events as ev
 from evolve.population.candidate import Candidate
@@ -51,14 +51,30 @@ class Policy(Protocol):
     def choose(self, population: Population, operators: Sequence[str], rng: random.Random) -> Choice: ...
 
 
+class Ground(Protocol):
+    """What a run needs of a landscape or a bank; `landscapes.Landscape` says what each is."""
+
+    noise: float
+
+    @property
+    def seed(self) -> Program: ...
+    def fitness(self, program: Program) -> float: ...
+    def progress(self, fitness: float) -> float: ...
+    def expandable(self, program: Program) -> bool: ...
+    def propose(
+        self, parent: Program, siblings: Sequence[Program], operator: str, rng: random.Random
+    ) -> Program | None: ...
+
+
 class World:
     """The folds of one run on one landscape."""
 
-    def __init__(self, landscape: Landscape, *, children: bool = True, novelty: bool = True) -> None:
+    def __init__(self, landscape: Ground, *, children: bool = True, novelty: bool = True) -> None:
         self.landscape, self.children, self.novelty = landscape, children, novelty
         self.lineage = Lineage()
         self.live = Live(self.lineage)
         self.programs: dict[str, Program] = {}
+        self.born: dict[str, list[Program]] = {}
         self.position = 0
         self.asked = self.evaluated = self.stalled = 0
         self.best: tuple[float, Program] | None = None
@@ -73,8 +89,15 @@ class World:
 
     def add(self, program: Program | None, parent: str, island: str, operator: str, rng: random.Random) -> None:
         """A candidate and its verdict."""
+        if program is not None:
+            self.born.setdefault(parent, []).append(program)
         number = len(self.programs)
         commit = f"{number:040x}"
+        self.evaluated += 1
+        self.stalled += 1
+        if program is not None and not self.landscape.expandable(program):  # a leaf of a bank counts and is no parent
+            self._note(self.landscape.fitness(program), program)
+            return
         if not parent:
             self._apply(ev.Imported(TASK, commit, commit, (), number, "seed"))
         else:
@@ -85,13 +108,16 @@ class World:
         self._apply(ev.Judged(TASK, commit, "", Verdict(status, value, reason="" if program else "no program")))
         if not self.children and parent:
             self.lineage.candidates[parent].children = 0
-        self.evaluated += 1
-        self.stalled += 1
-        if program is not None and value is not None and (self.best is None or value > self.best[0]):
+        if program is not None and value is not None:
+            self._note(value, program)
+
+    def _note(self, value: float, program: Program) -> None:
+        if self.best is None or value > self.best[0]:
             self.best, self.stalled = (value, program), 0
 
     def siblings(self, parent: str) -> list[Program]:
-        return [self.programs[c] for c in self.lineage.children.get(parent, ()) if self.programs[c].gap < float("inf")]
+        """Valid children so far."""
+        return self.born.get(parent, [])
 
     def population(self, left: float) -> Population:
         islands = self.live.islands.get(TASK, {})
@@ -134,7 +160,7 @@ class Distances(Mapping[str, float]):
         return len(self._commits)
 
 
-def run(landscape: Landscape, policy: Policy, calls: int, seed: object, noted: bool = False, **parts: bool) -> Played:
+def run(landscape: Ground, policy: Policy, calls: int, seed: object, noted: bool = False, **parts: bool) -> Played:
     """One run of `calls` model calls; its random streams depend on `seed` alone. noted: keep the decisions."""
     world = World(landscape, **parts)
     luck = random.Random(f"{seed}/luck")

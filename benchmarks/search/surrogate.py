@@ -18,7 +18,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def landscapes(held_out: bool) -> list[tuple[str, ls.Landscape]]:
     return [(landscape.name, landscape) for landscape in ls.FAMILY]
 
 
-@lru_cache(maxsize=None)
+@cache
 def pooled(name: str, landscape: ls.Landscape) -> tuple[po.Decision, ...]:
     """The default's decisions in ten runs of their own."""
     return tuple(
@@ -101,9 +101,9 @@ def calibration(rows: list[dict[str, Any]]) -> dict[str, Any]:
             tests, ties = tests + 1, ties + (low <= 0 <= high)
             if "greedy" in (a, b):
                 against[a if b == "greedy" else b] = p if (mean > 0) == (b == "greedy") else 1.0
-    parts = [p for p in po.SELECTORS if p not in ("default", "greedy", "restarts", "best-of-n", "uniform", "explore on stall")]
-    costs = {p: measures.bootstrap(differences(rows, "default", p))[0] for p in parts}
-    tactic = measures.bootstrap(differences(rows, "explore on stall", "default"))[0]
+    apart = ("default", "greedy", "restarts", "best-of-n", "uniform", "explore on stall", "no explore")
+    costs = {p: measures.bootstrap(differences(rows, "default", p))[0] for p in po.SELECTORS if p not in apart}
+    tactic = measures.bootstrap(differences(rows, "explore on stall", "no explore"))[0]
     islands = measures.bootstrap(differences(rows, "five islands", "two islands", 1))
     loses = {}
     for policy in ("default", "greedy", "restarts", "best-of-n", "uniform"):

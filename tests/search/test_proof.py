@@ -1,0 +1,294 @@
+"""The proof's benchmarks in small: the scripted model, the peers' harness, surrogate landscapes, banks, measures, tables."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import json
+import math
+import os
+import random
+import sys
+import urllib.request
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from evolve.tasks.task import Task
+from tests.support import require
+
+HERE = Path(__file__).resolve().parents[2] / "benchmarks" / "search"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "search.md"
+
+
+def load(name: str) -> ModuleType:
+    """A module of benchmarks/search, which is a folder of scripts and no package."""
+    if not HERE.exists():
+        pytest.skip("benchmarks are not in this distribution")
+    if str(HERE) not in sys.path:
+        sys.path.insert(0, str(HERE))
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def seed_program() -> str:
+    return (load("proposer").TASKS / "heilbronn_triangle" / "seed" / "program.py").read_text()
+
+
+def prompts(program: str) -> dict[str, list[dict[str, str]]]:
+    """The parent as each framework shows it, with the decoys that stand around it."""
+    other = program.replace("0.710000", "0.999999")
+    history = f"# Program Evolution History\n\n## Program 1\n```python\n{other}```\n\n"
+    return {
+        "diff": [
+            {"role": "system", "content": "You are an expert."},
+            {"role": "user", "content": f"# Current Program Information\n- Fitness: 1\n\n{history}# Current Program\n```python\n{program}```\n"},
+        ],
+        "tagged-diff": [
+            {"role": "system", "content": "the exact SEARCH/REPLACE diff format: <DIFF>"},
+            {"role": "user", "content": f"# Prior programs\n\n```python\n{other}```\n\n# Current program\n\nHere it is:\n\n```python\n{program}```\n"},
+        ],
+        "tagged-full": [
+            {"role": "system", "content": "<CODE>"},
+            {"role": "user", "content": f"# Current program\n\n```python\n{program}```\n\n# Crossover Inspiration Programs\n```python\n{other}```\n"},
+        ],
+        "whole": [
+            {"role": "system", "content": "You change programs."},
+            {"role": "user", "content": f"# The program\n\nprogram.py\n~~~\n{program}~~~\n\nAnswer in format \"whole\"."},
+        ],
+    }  # fmt: skip
+
+
+def test_the_scripted_model_reads_each_frameworks_parent(seed_program: str) -> None:
+    proposer = load("proposer")
+    for form, messages in prompts(seed_program).items():
+        assert proposer.form_of(messages) == form
+        assert proposer.parent_of(messages) == seed_program
+    assert proposer.propose([{"role": "user", "content": "Summarise."}], "heilbronn_triangle", random.Random(1)) is None
+
+
+def test_the_same_edit_in_every_form_and_it_applies(seed_program: str) -> None:
+    proposer = load("proposer")
+    for number in range(120):
+        made = {
+            form: proposer.propose(messages, "heilbronn_triangle", random.Random(number))
+            for form, messages in prompts(seed_program).items()
+        }
+        assert len({m.program for m in made.values()}) == 1 and len({m.kind for m in made.values()}) == 1
+        one = made["diff"]
+        if not one.program:
+            assert one.kind == "invalid"
+            continue
+        search, rest = one.text.split("<<<<<<< SEARCH\n")[1].split("=======\n")
+        assert seed_program.count(search) == 1
+        assert seed_program.replace(search, rest.split(">>>>>>> REPLACE")[0]) == one.program
+        assert one.program in made["whole"].text and one.program in made["tagged-full"].text
+
+
+def test_a_canned_answer_depends_on_the_parent_alone(seed_program: str) -> None:
+    proposer = load("proposer")
+    messages = prompts(seed_program)["diff"]
+    answers = [proposer.propose(messages, "heilbronn_triangle", random.Random(n)) for n in range(400)]
+    canned = {a.program for a in answers if a.kind == "canned"}
+    assert len(canned) == proposer.CANNED
+    rate = sum(a.kind == "canned" for a in answers) / len(answers)
+    assert rate == pytest.approx(proposer.RATES["canned"], abs=0.08)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_server_speaks_the_protocol_and_logs(seed_program: str, stream: bool) -> None:
+    server = load("model_server")
+    model = server.ScriptedModel("heilbronn_triangle", 3)
+    with server.Serving(model) as url:
+        body = json.dumps({"model": "scripted", "messages": prompts(seed_program)["whole"], "stream": stream}).encode()
+        request = urllib.request.Request(f"{url}/chat/completions", body, {"content-type": "application/json"})
+        text = urllib.request.urlopen(request, timeout=20).read().decode()
+        if stream:
+            chunks = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+            said = "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"])
+            assert chunks[-1]["usage"]["completion_tokens"] == len(said) // 4 and text.rstrip().endswith("[DONE]")
+        else:
+            said = json.loads(text)["choices"][0]["message"]["content"]
+        body = json.dumps({"model": "e", "input": ["a", "b", "a"]}).encode()
+        request = urllib.request.Request(f"{url}/embeddings", body, {"content-type": "application/json"})
+        vectors = [d["embedding"] for d in json.loads(urllib.request.urlopen(request, timeout=20).read())["data"]]
+    assert said.startswith("IDEA: ") and model.log[0][0] == 1 and len(model.log) == 1
+    assert vectors[0] == vectors[2] != vectors[1]
+
+
+@pytest.mark.parametrize(
+    ("task", "score"),
+    [
+        ("heilbronn_triangle", 0.002046),
+        ("low_autocorrelation_64", 0.023997),
+        ("erdos_overlap", 0.838895),
+        ("autocorrelation", 0.691074),
+        ("bin_packing_fixed", 94.73566),
+    ],
+)
+def test_the_seeds_score_what_they_should(task: str, score: float) -> None:
+    proposer = load("proposer")
+    program = (proposer.TASKS / task / "seed" / "program.py").read_text()
+    assert proposer.scorer(task)(proposer.table_of(program)) == pytest.approx(score, rel=1e-4)
+
+
+def test_the_checkers_agree_with_what_is_known() -> None:
+    """A constant h overlaps 1/2; a constant f has 2; three points on a line make no triangle; nothing outside counts."""
+    proposer = load("proposer")
+    assert proposer.scorer("erdos_overlap")([[0.25]] * 40) == pytest.approx(0.380927 / 0.5)
+    assert proposer.scorer("autocorrelation")([[1.0]] * 40) == pytest.approx(1.5053 / 2)
+    line = [[i / 20, i / 20] for i in range(11)]
+    assert proposer.scorer("heilbronn_triangle")(line) == 0.0
+    with pytest.raises(ValueError, match="outside"):
+        proposer.scorer("heilbronn_triangle")([[0.5, 0.5 + 2**-50], *line[1:]])
+    with pytest.raises(ValueError, match="above 1"):
+        proposer.scorer("erdos_overlap")([[1.0], *[[0.25]] * 39])
+
+
+def test_the_tasks_load() -> None:
+    proposer = load("proposer")
+    for name in proposer.DOMAINS:
+        assert Task.load(proposer.TASKS / name).name == name
+
+
+# ---- beside the peers ------------------------------------------------------------------------------------------------
+
+
+def test_what_is_on_record_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside = load("beside")
+    ran: list[tuple[str, int]] = []
+
+    def one(tool: str, task: str, seed: int, evaluations: int, venv: Path | None) -> tuple[dict[str, Any], list[Any]]:
+        ran.append((tool, seed))
+        return {"tool": tool, "task": task, "seed": seed, "budget": evaluations, "curve": []}, [[1, "row", "a", "b", 2, 3]]
+
+    monkeypatch.setattr(beside, "one", one)
+    out = tmp_path / "beside.jsonl"
+    words = ["--tools", "greedy", "--tasks", "erdos_overlap", "--out", str(out)]
+    for seeds in ("1", "2", "2"):
+        beside.main([*words, "--seeds", seeds], say=lambda line: None)
+    assert ran == [("greedy", 0), ("greedy", 1)]
+    log = gzip.decompress((tmp_path / "calls" / "greedy.erdos_overlap.1.jsonl.gz").read_bytes()).decode()
+    assert json.loads(log) == [1, "row", "a", "b", 2, 3]
+
+
+def test_the_loops_without_a_framework() -> None:
+    beside = load("beside")
+    said: list[str] = []
+    assert beside.main(["--smoke", "--tools", "greedy,best-of-n,openevolve,shinka"], say=said.append) == 0
+    greedy, best_of_n = map(json.loads, said)
+    assert greedy["evaluations"] == best_of_n["evaluations"] == 13, "the seed's and twelve"
+    assert greedy["calls"] >= 12 and greedy["best"] >= 0.002046
+
+
+@pytest.mark.slow
+def test_ours_beside_in_small() -> None:
+    require("jail")
+    pytest.importorskip("openai", reason="the extra 'models' is not installed")
+    beside = load("beside")
+    said: list[str] = []
+    beside.main(["--smoke", "--tools", "ours,ours-keyless"], say=said.append)
+    ours, keyless = map(json.loads, said)
+    assert ours["evaluations"] >= 12 and ours["calls"] >= 8
+    assert 0 < keyless["calls"] < ours["calls"] + 12 and keyless["evaluator_cpu"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", ["openevolve", "shinka"])
+def test_a_peer_in_small(tool: str) -> None:
+    place = os.environ.get(f"EVOLVE_PEER_{tool.upper()}")
+    if not place:
+        pytest.skip(f"EVOLVE_PEER_{tool.upper()} names no virtual environment with the peer")
+    beside = load("beside")
+    row, calls = beside.one(tool, "heilbronn_triangle", 0, 6, Path(place))
+    assert 4 <= row["evaluations"] <= 7 and row["calls"] >= 6 == len({c[0] for c in calls[:6]})
+
+
+# ---- measures --------------------------------------------------------------------------------------------------------
+
+
+def test_expected_running_time_counts_the_runs_that_never_got_there() -> None:
+    measures = load("measures")
+    assert measures.ert([10, None, 30], [99, 60, 99]) == pytest.approx(100 / 2)
+    assert measures.ert([None], [60]) == math.inf
+    curve = [[0, 1, 0.1], [4, 5, 0.2], [9, 12, 0.5]]
+    assert measures.at(curve, calls=8) == 0.2 and measures.at(curve, evaluations=4) == 0.1
+    assert measures.hit(curve, 0.2, 0) == 4 and measures.hit(curve, 0.2, 1) == 5 and measures.hit(curve, 1.0, 0) is None
+
+
+def test_holm_and_the_intervals() -> None:
+    measures = load("measures")
+    assert measures.holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    mean, low, high, p = measures.bootstrap({"x": [1.0, 1.1, 0.9], "y": [1.0, 1.2, 0.8]})
+    assert mean == pytest.approx(1.0) and 0.8 <= low < 1.0 < high <= 1.2 and p < 0.01
+    assert measures.permutation([1, 2, 3, 4] * 5, [1, 2, 3, 4] * 5) > 0.9 > 0.01 > measures.permutation([0] * 10, [1] * 10)
+    ratio, low, high = measures.ratio_of_medians({"x": [2.0, 2.0]}, {"x": [1.0, 1.0]})
+    assert ratio == pytest.approx(2) and low == pytest.approx(2) and high == pytest.approx(2)
+
+
+# ---- surrogate landscapes --------------------------------------------------------------------------------------------
+
+
+def test_the_surrogate_in_small(capsys: pytest.CaptureFixture[str]) -> None:
+    surrogate = load("surrogate")
+    assert surrogate.main(["--smoke", "--policies", "default,greedy,time-shuffled,static mix"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [r["policy"] for r in rows] == ["default", "greedy", "time-shuffled", "static mix"]
+    assert all(0 <= p[0] <= p[1] <= p[2] <= 1 for r in rows for p in r["progress"]), "without noise the best only rises"
+
+
+def test_a_surrogate_run_depends_on_its_seed_alone() -> None:
+    surrogate, policies = load("surrogate"), load("policies")
+    (_, near), (name, deep) = surrogate.landscapes(False)[:2]
+    one, two = (policies.run(deep, policies.DEFAULT, 60, "seed").curve for _ in range(2))
+    assert one == two != policies.run(deep, policies.DEFAULT, 60, "other").curve
+    assert name == "deep" and near.name == "near-ceiling"
+
+
+def test_lubys_sequence() -> None:
+    policies = load("policies")
+    assert [policies.luby(i) for i in range(1, 16)] == [1, 1, 2, 1, 1, 2, 4, 1, 1, 2, 1, 1, 2, 4, 8]
+
+
+def test_the_recorded_rows_belong_to_the_frozen_landscapes() -> None:
+    surrogate = load("surrogate")
+    for name in ("surrogate.jsonl", "held_out.jsonl"):
+        path = HERE / "results" / name
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert rows and {r["digest"] for r in rows} == {surrogate.digest()}, "landscapes.py changed after the freeze"
+
+
+# ---- banks -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_bank_is_made_read_and_replayed(tmp_path: Path) -> None:
+    bank = load("bank")
+    head, rows = bank.make("heilbronn_triangle", 2, 8, 0)
+    bank.save(tmp_path / "b.jsonl.gz", head, rows)
+    made = bank.load(tmp_path / "b.jsonl.gz")
+    assert made.mutator == "scripted" and all(len(c) == 8 for c in made.children.values())
+    played = [bank.replay(made, policy, 30, 1) for policy in ("default", "best-of-n", "uniform")]
+    assert all(p.curve == sorted(p.curve) and p.curve[-1] <= 1 for p in played)
+    assert played[1].duplicates == 22, "eight children of the seed, then nothing new"
+    assert bank.replay(made, "default", 30, 1).curve == played[0].curve
+
+
+def test_a_bank_with_too_few_children_is_refused(tmp_path: Path) -> None:
+    bank = load("bank")
+    head, rows = bank.make("heilbronn_triangle", 1, 8, 0)
+    bank.save(tmp_path / "b.jsonl.gz", head, rows[:-1])
+    with pytest.raises(ValueError, match="node 0 has 7 children"):
+        bank.load(tmp_path / "b.jsonl.gz")
+    with pytest.raises(ValueError, match="at least 8"):
+        bank.make("heilbronn_triangle", 1, 4, 0)
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_the_recorded_results() -> None:
+    tables = load("tables")
+    text = PAGE.read_text(encoding="utf-8")
+    assert tables.written(text, tables.tables()) == text, "run: python benchmarks/search/tables.py --write docs/search.md"
