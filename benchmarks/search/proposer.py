@@ -5,7 +5,8 @@ which form of answer is asked for. Standard library only, so that it runs in any
 
 The rates of the classes are in the ranges of published traces (docs/search.md, 'Proof'): invalid 5-84%, duplicates 20-30%,
 most edits move a constant, most gain sits in few. A `canned` answer is a function of the parent alone, as models send the
-same edit of the same program again; a `polish` is the rare large gain: a short local search inside the answer.
+same edit of the same program again; a `polish` is the rare large gain: a short local search inside the answer. A program that
+lost rows is always mended.
 """
 
 from __future__ import annotations
@@ -127,7 +128,10 @@ def propose(messages: list[dict[str, str]], task: str, rng: random.Random) -> Pr
     if kind == "canned":
         mode = rng.randrange(CANNED)
         rng = random.Random(f"{mode}/{hashlib.sha256(program.encode()).hexdigest()}")
-    after = changed(before, kind, task, rng)
+    if 0 < len(before) < seed_rows(task):
+        kind, after = "mend", mended(before, task, rng)
+    else:
+        after = changed(before, kind, task, rng)
     if kind == "invalid":
         if rng.random() < 0.5:
             return Proposed(answer(program, "TABLE = [\n    [no such line],\n", "TABLE = [\n", form, False), kind, "")
@@ -155,6 +159,22 @@ def changed(table: Table, kind: str, task: str, rng: random.Random) -> Table:
             for place in range(len(row)):
                 _move(row, place, width if kind == "row" else 1.0, domain, rng)
     return new
+
+
+@lru_cache
+def seed_rows(task: str) -> int:
+    return len(table_of((TASKS / task / "seed" / "program.py").read_text()))
+
+
+def mended(table: Table, task: str, rng: random.Random) -> Table:
+    """A table that lost rows, with rows like its own in their place."""
+    rows = [list(row) for row in table]
+    while len(rows) < seed_rows(task):
+        row = list(rng.choice(rows))
+        for place in range(len(row)):
+            _move(row, place, 0.3, DOMAINS[task], rng)
+        rows.append(row)
+    return rows
 
 
 def polished(table: Table, task: str, rng: random.Random) -> Table:

@@ -87,6 +87,14 @@ def test_the_same_edit_in_every_form_and_it_applies(seed_program: str) -> None:
         assert one.program in made["whole"].text and one.program in made["tagged-full"].text
 
 
+def test_a_program_that_lost_rows_is_mended(seed_program: str) -> None:
+    proposer = load("proposer")
+    broken = seed_program.replace("    [0.925000, 0.011000],\n", "")
+    for number in range(20):
+        made = proposer.propose(prompts(broken)["diff"], "heilbronn_triangle", random.Random(number))
+        assert made.kind == "mend" and proposer.scorer("heilbronn_triangle")(proposer.table_of(made.program)) >= 0
+
+
 def test_a_canned_answer_depends_on_the_parent_alone(seed_program: str) -> None:
     proposer = load("proposer")
     messages = prompts(seed_program)["diff"]
