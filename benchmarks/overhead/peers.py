@@ -50,7 +50,11 @@ def ours(url: str, candidates: int, place: Path) -> list[float]:
 
     shutil.copy(SEARCH / "tasks" / TASK / "seed" / "program.py", place / "program.py")
     (place / "evolve.toml").write_text(TOML)
-    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=b", "-c", "user.email=b@b.invalid", "commit", "-qm", "s"]):
+    for words in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=b", "-c", "user.email=b@b.invalid", "commit", "-qm", "s"],
+    ):
         subprocess.run(["git", *words], cwd=place, check=True)
     settings = RunSettings(
         where=place, evaluations=candidates, seed=1, workers=16, proposals=16, control=False, publish=False
@@ -74,7 +78,12 @@ def peer(tool: str, venv: Path, url: str, candidates: int, place: Path) -> list[
     """Times at which a peer's evaluator was called."""
     program, log = place / "program.py", place / "times"
     shutil.copy(SEARCH / "tasks" / TASK / "seed" / "program.py", program)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(place), "OPENAI_API_KEY": "none", "EVOLVE_BENCH_LOG": str(log)}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(place),
+        "OPENAI_API_KEY": "none",
+        "EVOLVE_BENCH_LOG": str(log),
+    }
     words = [str(program), str(HERE / "noop_evaluate.py"), url, str(candidates), "1", str(place / "out")]
     with (place / "peer.log").open("w") as out:
         subprocess.run(

@@ -60,16 +60,22 @@ def load(path: Path) -> Bank:
     """A bank from its file. Raises ValueError naming the node that breaks the format."""
     lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
     head, rows = lines[0], lines[1:]
-    nodes = tuple(Node(r["id"], r["parent"], r["score"], r.get("table", r.get("program")), r.get("idea", "")) for r in rows)
+    nodes = tuple(
+        Node(r["id"], r["parent"], r["score"], r.get("table", r.get("program")), r.get("idea", "")) for r in rows
+    )
     children: dict[int, list[int]] = {}
     for place, node in enumerate(nodes):
         if node.id != place or (node.parent is None) != (place == 0) or (node.parent or 0) >= max(place, 1):
-            raise ValueError(f"{path.name}: node {node.id} at place {place} with parent {node.parent}; parents come first")
+            raise ValueError(
+                f"{path.name}: node {node.id} at place {place} with parent {node.parent}; parents come first"
+            )
         if node.parent is not None:
             children.setdefault(node.parent, []).append(node.id)
     for parent, found in children.items():
         if len(found) < WIDTH:
-            raise ValueError(f"{path.name}: node {parent} has {len(found)} children; one that may be expanded needs {WIDTH}")
+            raise ValueError(
+                f"{path.name}: node {parent} has {len(found)} children; one that may be expanded needs {WIDTH}"
+            )
         if nodes[parent].score is None:
             raise ValueError(f"{path.name}: node {parent} is invalid and has children")
     if nodes[0].score is None:
@@ -141,7 +147,7 @@ def make(task: str, depth: int, width: int, seed: int) -> tuple[dict[str, Any], 
     for _ in range(depth):
         following = []
         for parent, source in level:
-            prompt = [{"role": "user", "content": f"# The program\n\n```\n{source}```\nformat \"whole\""}]
+            prompt = [{"role": "user", "content": f'# The program\n\n```\n{source}```\nformat "whole"'}]
             for child in range(width):
                 made = proposer.propose(prompt, task, random.Random(f"{seed}/{parent}/{child}"))
                 assert made is not None
@@ -177,7 +183,17 @@ def written(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 # ---- replaying policies ----------------------------------------------------------------------------------------------
 
-POLICIES = ("default", "greedy", "restarts", "best-of-n", "uniform", "one island", "elite 0", "children off", "novelty off")
+POLICIES = (
+    "default",
+    "greedy",
+    "restarts",
+    "best-of-n",
+    "uniform",
+    "one island",
+    "elite 0",
+    "children off",
+    "novelty off",
+)
 
 
 def replay(bank: Bank, policy: str, calls: int, seed: int) -> po.Played:
@@ -203,11 +219,17 @@ def main(arguments: list[str] | None = None) -> int:
     running.add_argument("--out", type=Path, default=HERE / "results" / "banks.jsonl")
     options = parser.parse_args(arguments)
     if options.verb in ("make", "score"):
-        made = make(options.task, options.depth, options.width, options.seed) if options.verb == "make" else written(options.file)
+        made = (
+            make(options.task, options.depth, options.width, options.seed)
+            if options.verb == "make"
+            else written(options.file)
+        )
         path = HERE / "banks" / f"{made[0]['bank']}.jsonl.gz"
         save(path, *made)
         load(path)
-        print(f"{path.name}: {len(made[1])} nodes, best {max(r['score'] for r in made[1] if r['score'] is not None):.6g}")
+        print(
+            f"{path.name}: {len(made[1])} nodes, best {max(r['score'] for r in made[1] if r['score'] is not None):.6g}"
+        )
         return 0
     options.out.parent.mkdir(parents=True, exist_ok=True)
     for path in options.banks:

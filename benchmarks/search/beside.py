@@ -75,7 +75,12 @@ def ours(run: Run, url: str, task: str, seed: int, evaluations: int, keyless: bo
     (model,) = load([f"model:openai/scripted@{url}"])
     mutator = Alternate(model, load(["syntactic"])[0]) if keyless else model
     settings = RunSettings(
-        tasks=(str(proposer.TASKS / task),), where=place, evaluations=evaluations, seed=seed, control=False, publish=False
+        tasks=(str(proposer.TASKS / task),),
+        where=place,
+        evaluations=evaluations,
+        seed=seed,
+        control=False,
+        publish=False,
     )
     session = api.open_session(settings, mutators={mutator.name: mutator})
     append = session.search.append
@@ -143,7 +148,9 @@ def version(tool: str, venv: Path | None) -> str:
 
         return str(__version__)
     code = f"import importlib.metadata as m; print(m.version({VERSIONS[tool]!r}))"
-    return subprocess.run([str(venv / "bin/python"), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [str(venv / "bin/python"), "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 # ---- without a framework ---------------------------------------------------------------------------------------------
@@ -156,7 +163,7 @@ def loop(run: Run, task: str, evaluations: int, greedy: bool) -> None:
     best, best_score = seed, score(proposer.table_of(seed))
     run.saw(best_score, 0.0, 0)
     while run.evaluations <= evaluations and len(run.model.log) < 4 * evaluations:
-        prompt = f"# The program\n\nprogram.py\n```\n{best if greedy else seed}```\n\nAnswer in format \"whole\"."
+        prompt = f'# The program\n\nprogram.py\n```\n{best if greedy else seed}```\n\nAnswer in format "whole".'
         run.model.answer([{"role": "user", "content": prompt}])
         made = run.model.made
         if not made:

@@ -73,7 +73,9 @@ class Landscape:
         origin = self.ceilings[0] - self.start
         return (fitness - origin) / (max(self.ceilings) - origin)
 
-    def propose(self, parent: Program, siblings: Sequence[Program], operator: str, rng: random.Random) -> Program | None:
+    def propose(
+        self, parent: Program, siblings: Sequence[Program], operator: str, rng: random.Random
+    ) -> Program | None:
         """A child, one of the siblings again (a duplicate), or None (invalid)."""
         if rng.random() < min(self.invalid + self.context * parent.depth, 0.95):
             return None

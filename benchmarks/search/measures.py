@@ -39,7 +39,9 @@ def ecdf_area(hits: Sequence[float | None], budget: float) -> float:
     return sum(0.0 if h is None or h > budget else 1 - math.log(max(h, 1.0)) / top for h in hits) / max(len(hits), 1)
 
 
-def bootstrap(differences: Mapping[str, Sequence[float]], seed: int = 0, rounds: int = ROUNDS) -> tuple[float, float, float, float]:
+def bootstrap(
+    differences: Mapping[str, Sequence[float]], seed: int = 0, rounds: int = ROUNDS
+) -> tuple[float, float, float, float]:
     """Hierarchical bootstrap of the mean over problems of the mean difference: problems are drawn, then runs of each.
 
     Returns mean, lower and upper end of the 95% percentile interval, and a two-sided p (twice the smaller tail).

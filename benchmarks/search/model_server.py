@@ -73,8 +73,18 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         if self.path.endswith("/embeddings"):
             texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
-            data = [{"object": "embedding", "index": i, "embedding": self.server.model.embed(t)} for i, t in enumerate(texts)]
-            self._json({"object": "list", "data": data, "model": body["model"], "usage": {"prompt_tokens": 0, "total_tokens": 0}})
+            data = [
+                {"object": "embedding", "index": i, "embedding": self.server.model.embed(t)}
+                for i, t in enumerate(texts)
+            ]
+            self._json(
+                {
+                    "object": "list",
+                    "data": data,
+                    "model": body["model"],
+                    "usage": {"prompt_tokens": 0, "total_tokens": 0},
+                }
+            )
             return
         messages = [{"role": m["role"], "content": _text(m.get("content"))} for m in body["messages"]]
         text, into, out = self.server.model.answer(messages)
@@ -87,7 +97,11 @@ class _Handler(BaseHTTPRequestHandler):
         kind = {"object": "chat.completion.chunk"}
         delta = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
         stop = {"index": 0, "delta": {}, "finish_reason": "stop"}
-        chunks = [head | kind | {"choices": [delta]}, head | kind | {"choices": [stop]}, head | kind | {"choices": [], "usage": usage}]
+        chunks = [
+            head | kind | {"choices": [delta]},
+            head | kind | {"choices": [stop]},
+            head | kind | {"choices": [], "usage": usage},
+        ]
         lines = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
         self._send("text/event-stream", lines.encode())
 

@@ -1,7 +1,7 @@
 """The tables of docs/search.md, 'Proof', from the committed rows in results/.
 
-    python benchmarks/search/tables.py                      # prints them
-    python benchmarks/search/tables.py --write docs/search.md   # puts each between its markers
+python benchmarks/search/tables.py                          # prints them
+python benchmarks/search/tables.py --write docs/search.md   # puts each between its markers
 """
 
 from __future__ import annotations
@@ -93,7 +93,18 @@ def finals(rows: list[Row]) -> str:
                 f"{median(r['failed'] for r in mine):.0f}", f"{median(r['evaluator_cpu'] for r in mine):.2f}",
                 "0" if tool in ("greedy", "best-of-n") and not any(money) else f"{median(money):.2f}",
             ])  # fmt: skip
-    head = ["task", "tool", "runs", "median score", "range", "calls", "charged", "failed", "evaluator CPU s", "US dollars"]
+    head = [
+        "task",
+        "tool",
+        "runs",
+        "median score",
+        "range",
+        "calls",
+        "charged",
+        "failed",
+        "evaluator CPU s",
+        "US dollars",
+    ]
     return table(head, out)
 
 
@@ -122,7 +133,17 @@ def goal(rows: list[Row]) -> str:
     for tool, (ours, theirs) in ratios.items():
         value, low, high = measures.ratio_of_medians(ours, theirs)
         out.append([tool, "geometric mean", "", "", "", "", "", f"{value:.3f} ({low:.3f} .. {high:.3f})", ""])
-    head = ["tool", "task", "best peer", "its calls", "its charged", "its median", "at half the calls", "ratio", "p (Holm)"]
+    head = [
+        "tool",
+        "task",
+        "best peer",
+        "its calls",
+        "its charged",
+        "its median",
+        "at half the calls",
+        "ratio",
+        "p (Holm)",
+    ]
     return table(head, out)
 
 
@@ -184,12 +205,42 @@ def ablations(rows: list[Row], held: list[Row]) -> str:
         other = surrogate.differences(held, "default", p)
         cells.append(_interval(measures.bootstrap(other)) if other else "-")
         out.append(cells)
-    head = ["instead of the default", "default's lead at 200 calls", "at 100 calls", "p (Holm)", "held-out family, 200 calls"]
+    head = [
+        "instead of the default",
+        "default's lead at 200 calls",
+        "at 100 calls",
+        "p (Holm)",
+        "held-out family, 200 calls",
+    ]
     return table(head, out)
 
 
 def _interval(found: tuple[float, float, float, float]) -> str:
     return f"{found[0]:+.3f} ({found[1]:+.3f} .. {found[2]:+.3f})"
+
+
+def banks(rows: list[Row]) -> str:
+    policies = list(dict.fromkeys(r["policy"] for r in rows))
+    found = {(r["landscape"], r["policy"]): [p[0] for p in r["progress"]] for r in rows}
+    out = []
+    for name in dict.fromkeys(r["landscape"] for r in rows):
+        one = next(r for r in rows if r["landscape"] == name)
+        means = [sum(v) / len(v) for v in (found[name, p] for p in policies)]
+        cells = [f"**{m:.3f}**" if m == max(means) else f"{m:.3f}" for m in means]
+        out.append([name, one["mutator"], one["nodes"], *cells])
+    return table(["bank", "mutator", "nodes", *policies], out)
+
+
+def overhead(rows: list[Row]) -> str:
+    out = [
+        [
+            f"{r['tool']} {r['version']}", r["candidates"], f"{r['per_second']:.1f}", f"{r['first_fifth']:.1f}",
+            f"{r['last_fifth']:.1f}", f"{r['cpu_ms']:.1f}", f"{r['load'][0]:.1f} .. {r['load'][1]:.1f}",
+        ]
+        for r in rows
+    ]  # fmt: skip
+    head = ["tool", "candidates", "a second", "first fifth", "last fifth", "CPU ms a candidate", "load average"]
+    return table(head, out)
 
 
 # ---- all -------------------------------------------------------------------------------------------------------------
@@ -199,12 +250,18 @@ def tables() -> dict[str, str]:
     rows = balanced(beside.read(HERE / "results" / "beside.jsonl"))
     family = surrogate.read(HERE / "results" / "surrogate.jsonl")
     held = surrogate.read(HERE / "results" / "held_out.jsonl")
+    replayed = beside.read(HERE / "results" / "banks.jsonl")
+    costs = beside.read(HERE.parent / "overhead" / "results" / "peers.jsonl")
     made: dict[str, Callable[[], str]] = {
         "finals": lambda: finals(rows), "goal": lambda: goal(rows), "times": lambda: times(rows),
         "progress": lambda: progress(family), "held-out": lambda: progress(_pooled(held)),
-        "ablations": lambda: ablations(family, held),
+        "ablations": lambda: ablations(family, held), "banks": lambda: banks(replayed),
+        "overhead": lambda: overhead(costs),
     }  # fmt: skip
-    needs = {"finals": rows, "goal": rows, "times": rows, "progress": family, "held-out": held, "ablations": family}
+    needs = {
+        "finals": rows, "goal": rows, "times": rows, "progress": family, "held-out": held, "ablations": family, "banks": replayed,
+        "overhead": costs,
+    }  # fmt: skip
     return {name: make() for name, make in made.items() if needs[name]}
 
 

@@ -170,7 +170,9 @@ def test_what_is_on_record_is_not_run_again(tmp_path: Path, monkeypatch: pytest.
 
     def one(tool: str, task: str, seed: int, evaluations: int, venv: Path | None) -> tuple[dict[str, Any], list[Any]]:
         ran.append((tool, seed))
-        return {"tool": tool, "task": task, "seed": seed, "budget": evaluations, "curve": []}, [[1, "row", "a", "b", 2, 3]]
+        return {"tool": tool, "task": task, "seed": seed, "budget": evaluations, "curve": []}, [
+            [1, "row", "a", "b", 2, 3]
+        ]
 
     monkeypatch.setattr(beside, "one", one)
     out = tmp_path / "beside.jsonl"
@@ -214,6 +216,18 @@ def test_a_peer_in_small(tool: str) -> None:
     assert 4 <= row["evaluations"] <= 7 and row["calls"] >= 6 == len({c[0] for c in calls[:6]})
 
 
+@pytest.mark.slow
+def test_overhead_beside_in_small() -> None:
+    pytest.importorskip("openai", reason="the extra 'models' is not installed")
+    load("beside")
+    sys.path.insert(0, str(HERE.parent / "overhead"))
+    peers = importlib.import_module("peers")
+    said: list[str] = []
+    assert peers.main(["--smoke"], say=said.append) == 0
+    (row,) = map(json.loads, said)
+    assert row["tool"] == "ours" and row["candidates"] == 20 and row["calls"] >= 20 and row["cpu_ms"] > 0
+
+
 # ---- measures --------------------------------------------------------------------------------------------------------
 
 
@@ -231,7 +245,9 @@ def test_holm_and_the_intervals() -> None:
     assert measures.holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
     mean, low, high, p = measures.bootstrap({"x": [1.0, 1.1, 0.9], "y": [1.0, 1.2, 0.8]})
     assert mean == pytest.approx(1.0) and 0.8 <= low < 1.0 < high <= 1.2 and p < 0.01
-    assert measures.permutation([1, 2, 3, 4] * 5, [1, 2, 3, 4] * 5) > 0.9 > 0.01 > measures.permutation([0] * 10, [1] * 10)
+    assert (
+        measures.permutation([1, 2, 3, 4] * 5, [1, 2, 3, 4] * 5) > 0.9 > 0.01 > measures.permutation([0] * 10, [1] * 10)
+    )
     ratio, low, high = measures.ratio_of_medians({"x": [2.0, 2.0]}, {"x": [1.0, 1.0]})
     assert ratio == pytest.approx(2) and low == pytest.approx(2) and high == pytest.approx(2)
 
@@ -299,4 +315,6 @@ def test_a_bank_with_too_few_children_is_refused(tmp_path: Path) -> None:
 def test_the_page_shows_the_recorded_results() -> None:
     tables = load("tables")
     text = PAGE.read_text(encoding="utf-8")
-    assert tables.written(text, tables.tables()) == text, "run: python benchmarks/search/tables.py --write docs/search.md"
+    assert tables.written(text, tables.tables()) == text, (
+        "run: python benchmarks/search/tables.py --write docs/search.md"
+    )

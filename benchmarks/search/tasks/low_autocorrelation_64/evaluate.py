@@ -16,7 +16,5 @@ def score(table, Incorrect=ValueError):
     values = [value for row in table for value in row]
     if len(values) != LENGTH or not all(type(value) is int and abs(value) == 1 for value in values):
         raise Incorrect(f"answer() must hold {LENGTH} signs, each 1 or -1")
-    energy = sum(
-        sum(a * b for a, b in zip(values, values[shift:], strict=False)) ** 2 for shift in range(1, LENGTH)
-    )
+    energy = sum(sum(a * b for a, b in zip(values, values[shift:], strict=False)) ** 2 for shift in range(1, LENGTH))
     return LENGTH**2 / (2 * energy)
