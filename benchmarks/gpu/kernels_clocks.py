@@ -66,7 +66,9 @@ def lines(rows: list[dict[str, Any]]) -> list[list[Any]]:
             between = clocks.between(workers)
             tried = seen[half:]
             refused = sum(support(r, size, clock, between, 0.0) for r in tried)
-            lie = next((x for x in range(0, 2000, 1) if all(support(r, size, clock, between, float(x)) for r in tried)), -1)
+            lie = next(
+                (x for x in range(0, 2000, 1) if all(support(r, size, clock, between, float(x)) for r in tried)), -1
+            )
             within = median(clocks.standard_error(w) * len(w) ** 0.5 / 1.2533 for w in workers)
             out.append([clock, size, len(seen), median(median(w) for w in workers), within, between, f"{refused}/{len(tried)}",
                         clopper_pearson_upper(refused, len(tried)), lie])  # fmt: skip
@@ -82,5 +84,15 @@ if __name__ == "__main__":
         raw.attempt(f"pair {k}", one)
     referee.close()
     nursery.close()
-    head = ["clock", "kernel", "pairs", "overhead us", "within sd", "between sd", "refused", "95% bound", "lie passes below us"]
+    head = [
+        "clock",
+        "kernel",
+        "pairs",
+        "overhead us",
+        "within sd",
+        "between sd",
+        "refused",
+        "95% bound",
+        "lie passes below us",
+    ]
     print(table(head, lines([r for r in raw.rows if "clocks" in r])))

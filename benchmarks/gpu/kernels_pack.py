@@ -12,20 +12,10 @@ from typing import Any
 
 from kernels_common import Raw, arguments, machine_facts, open_referee, table
 
-from evolve.evaluators.kernels import pack
-from evolve.evaluators.kernels.definition import Problem
+from evolve.evaluators.kernels import baseline, pack
 from evolve.evaluators.kernels.judge import judge_kernel
 from evolve.evaluators.kernels.referee import Plan
-from evolve.evaluators.kernels.solution import Solution
 from evolve.tasks.records import to_json
-
-
-def compiled(problem: Problem, mode: str) -> Solution:
-    """torch.compile of the reference; a silent fall-back to eager is an error (docs/kernels.md)."""
-    text = problem.definition.reference.replace("def run(", "def eager(", 1)
-    option = "" if mode == "compile" else ", mode='max-autotune-no-cudagraphs'"
-    text += f"\n\ntorch._dynamo.config.fail_on_recompile_limit_hit = True\nrun = torch.compile(eager, dynamic=False{option})\n"
-    return Solution({"k.py": text}, "k.py::run", "pytorch")
 
 
 def one(name: str, variant: str) -> dict[str, Any]:
@@ -33,11 +23,7 @@ def one(name: str, variant: str) -> dict[str, Any]:
     problem = replace(
         problem, workloads=problem.tiny if args.device == "cpu" else (problem.workloads[2], problem.workloads[3])
     )
-    solution = (
-        Solution({"k.py": problem.definition.reference}, "k.py::run", "pytorch")
-        if variant == "eager"
-        else compiled(problem, variant)
-    )
+    solution = baseline.variant(problem, variant)
     plan = Plan(blocks=2, calls=2 if args.quick else 6, seconds=150, warm=2, keep=True)
     evidence = referee.measure(problem, solution, plan)
     verdict = judge_kernel(evidence)

@@ -1,22 +1,28 @@
 """T_b: the best of eager PyTorch, torch.compile and (matrix products) max-autotune, stored per machine fingerprint.
 
-A stored baseline is only an anchor: at use it is measured again in blocks that alternate with the candidate's, in a
-process of its own (a candidate cannot slow it down by patching torch), and T_k = (T_candidate / T_anchor) x T_b.
+A stored baseline is only an anchor: at use the fastest variant is measured again in blocks that alternate with the
+candidate's, in a process of its own (a candidate cannot slow it down by patching torch), and
+T_k = (T_candidate / T_anchor) x the anchor's stored seconds. T_b is the workload's fastest stored variant.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from evolve.evaluators.kernels.definition import Problem
+from evolve.evaluators.kernels.solution import Solution
 from evolve.tasks.errors import UsageError
 from evolve.tasks.records import from_json, to_json
 
 VARIANTS = ("eager", "compile", "max-autotune")
+FAMILIES = frozenset({"gemm"})
+"""Families of the pack for which max-autotune is tried: it pays where torch has products to choose among."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +92,29 @@ class Baselines:
 
 def now() -> float:
     return time.time()
+
+
+def variant(problem: Problem, name: str) -> Solution:
+    """The solution that a variant is. torch.compile may not fall back to eager in silence (docs/kernels.md)."""
+    text = problem.definition.reference
+    if name != "eager":
+        option = "" if name == "compile" else ", mode='max-autotune-no-cudagraphs'"
+        text = text.replace("def run(", "def eager(", 1) + (
+            "\n\nimport torch._dynamo\ntorch._dynamo.config.fail_on_recompile_limit_hit = True\n"
+            f"run = torch.compile(eager, dynamic=False{option})\n"
+        )
+    return Solution({"reference.py": text}, "reference.py::run", "pytorch")
+
+
+def variants(problem: Problem) -> tuple[str, ...]:
+    """Those worth a try on a problem."""
+    return VARIANTS if problem.family in FAMILIES else VARIANTS[:2]
+
+
+def anchor(problem: Problem, stored: Mapping[str, Baseline]) -> str:
+    """The variant that the baseline's worker runs: the fastest over all stored workloads, by geometric mean; "eager" where
+    nothing is stored. A variant that some workload lacks is none."""
+    common = [v for v in VARIANTS if stored and all(v in b.seconds for b in stored.values())]
+    if not common:
+        return "eager"
+    return min(common, key=lambda v: sum(math.log(b.seconds[v]) for b in stored.values()))

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ from evolve.tasks.records import to_json
 from evolve.tasks.verdict import STRICT, Status
 
 if TYPE_CHECKING:
+    from evolve.evaluators.kernels.baseline import Baseline
+    from evolve.evaluators.kernels.bay import Bay
     from evolve.evaluators.kernels.definition import Problem
     from evolve.evaluators.kernels.evidence import KernelEvidence
     from evolve.evaluators.kernels.judge import KernelVerdict
@@ -70,9 +72,7 @@ class KernelEvaluator:
                 raise TaskError(gpus.NO_GPU)
             self.device = "cuda"
         self._problem: Problem | None = None
-        self._nursery: Any = None
-        self._referee: Any = None
-        self._lease: gpus.Lease | None = None
+        self._bay: Bay | None = None
         self._workshop: Any = None
 
     # ---- the protocol --------------------------------------------------------------------------------------------
@@ -132,14 +132,11 @@ class KernelEvaluator:
         )
 
     def close(self) -> None:
-        if self._referee is not None:
-            self._referee.close()
-        if self._nursery is not None:
-            self._nursery.close()
+        if self._bay is not None:
+            self._bay.close()
+            self._bay = None
         if self._workshop is not None:
             self._workshop.close()
-        if self._lease is not None:
-            self._lease.close()
 
     # ---- parts ---------------------------------------------------------------------------------------------------
 
@@ -152,29 +149,39 @@ class KernelEvaluator:
         return self._problem
 
     @property
-    def referee(self) -> Any:
-        """The jail's clean parents and the referee, started when first needed; a GPU is leased for as long as they live."""
-        if self._referee is None:
-            if self.device == "cuda":
-                self._lease = gpus.take()
-                os.environ["CUDA_VISIBLE_DEVICES"] = self._lease.uuid
-            from evolve.evaluators.kernels.jailed import Ward
-            from evolve.evaluators.kernels.referee import Referee
+    def bay(self) -> Bay:
+        """Card, jail and referee, shared with this process's other kernel tasks; started when first needed."""
+        if self._bay is None:
+            from evolve.evaluators.kernels import bay
 
-            scratch = Path(self.site.scratch) / f"kernels-{os.getpid()}"
-            env = {"TRITON_INTERPRET": "1"} if self.device == "cpu" else {}
-            self._nursery = Ward(
-                scratch, device=self.device, rung=self.site.rung, unsafe=self.site.unsafe, limits=self.task.limits
+            self._bay = bay.take(
+                self.device,
+                self.settings["clock"],
+                Path(self.site.scratch) / f"kernels-{os.getpid()}",
+                rung=self.site.rung,
+                unsafe=self.site.unsafe,
+                limits=self.task.limits,
+                machine=self.site.machine,
             )
-            self._referee = Referee(self._nursery, self.device, self.settings["clock"], env)
-        return self._referee
+        return self._bay
+
+    def _stored(self, problem: Problem, workloads: int, progress: Callable[[str], None]) -> Mapping[str, Baseline]:
+        """The listed workloads' baselines on this card, measured where they are not known; on the CPU none are kept."""
+        if self.device != "cuda":
+            return {}
+        from evolve.evaluators.kernels import calibration, pack
+
+        self.bay.calibrate(pack.get("rmsnorm"), progress)
+        listed = [w for w in problem.workloads if not w.needs_blobs][: workloads or None]
+        return calibration.baselines(self.bay.referee, problem, listed, self.bay.baselines, progress)
 
     def _rules(self, stage: str) -> Any:
         from evolve.evaluators.kernels.checks import Rules
 
         return Rules(hidden=stage in STRICT and self.settings["hidden"] > 0)
 
-    def _one(self, tree: str, *, strict: bool) -> KernelEvidence:
+    def _one(self, tree: str, strict: bool, progress: Callable[[str], None]) -> KernelEvidence:
+        from evolve.evaluators.kernels import baseline
         from evolve.evaluators.kernels.referee import Plan
         from evolve.evaluators.kernels.solution import from_files
 
@@ -183,6 +190,8 @@ class KernelEvaluator:
         if self.device == "cpu" and problem.tiny:
             problem = replace(problem, workloads=problem.tiny)
         drawn = chosen["hidden"] if strict and self.device == "cuda" and problem.draw is not None else 0
+        stored = self._stored(problem, chosen["workloads"], progress)
+        anchor = baseline.anchor(problem, stored)
         plan = Plan(
             workloads=chosen["workloads"],
             hidden=drawn,
@@ -191,8 +200,12 @@ class KernelEvaluator:
             seconds=min(self.task.evaluate.timeout, 60.0),
             load=self.task.evaluate.timeout,
             keep=not strict,
+            baseline=anchor,
         )
-        evidence: KernelEvidence = self.referee.measure(problem, from_files(self._sources(tree), self.entry), plan)
+        solution = from_files(self._sources(tree), self.entry)
+        evidence: KernelEvidence = self.bay.referee.measure(
+            problem, solution, plan, stored, baseline.variant(problem, anchor)
+        )
         return evidence
 
     @property

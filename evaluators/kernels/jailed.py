@@ -159,9 +159,12 @@ class JailedLink(Link):
 
 
 def _environment() -> dict[str, str]:
-    """What a worker's environment adds to the sandbox's; caches go to its private tmp."""
+    """What a worker's environment adds to the sandbox's; caches go to its private tmp.
+
+    torch.compile starts no processes of its own, which would outlive the calls: the census (D12) counts them.
+    """
     kept: dict[str, Any] = {k: v for k, v in os.environ.items() if k in ("CUDA_VISIBLE_DEVICES", "CUDA_HOME")}
-    return {**kept, "OMP_NUM_THREADS": "1", "USER": "candidate"}
+    return {**kept, "OMP_NUM_THREADS": "1", "USER": "candidate", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 
 
 def _parent(pid: int) -> int:

@@ -28,6 +28,7 @@ from evolve.evaluators.kernels.jailed import Ward
 from evolve.evaluators.kernels.launch import Link, Nursery
 from evolve.evaluators.kernels.solution import NOT_INSTALLED, Solution
 from evolve.evaluators.timing.blocks import order as alternate
+from evolve.evaluators.training import gpu as card
 from evolve.tasks.errors import InfrastructureError
 
 
@@ -76,8 +77,12 @@ class Referee:
     """Measures solutions on one device. Not thread-safe; one a GPU (hold the GPU's lease while it lives)."""
 
     def __init__(
-        self, nursery: Nursery | Ward, device: str = "cpu", clock: str = "real", env: Mapping[str, str] | None = None
-    ) -> None:
+        self, nursery: Nursery | Ward, device: str = "cpu", clock: str = "real", env: Mapping[str, str] | None = None,
+        card: str = "",
+    ) -> None:  # fmt: skip
+        """card: UUID of the leased GPU, to read its clocks by; empty: the first one. `overhead`: see KernelEvidence."""
+        self.overhead: dict[str, float] = {}
+        self.card = card
         self.nursery, self.device, self.env = nursery, device, dict(env or {})
         self.bench: Any = benches.CudaBench() if device == "cuda" else benches.CpuBench(clock)
         name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
@@ -109,7 +114,7 @@ class Referee:
         """
         secret = os.urandom(32)
         chosen = self._workloads(problem, plan, secret)
-        facts = tuple(self._facts(problem, w, stored or {}) for w in chosen)
+        facts = tuple(self._facts(problem, w, stored or {}, plan.baseline or "eager") for w in chosen)
         evidence = KernelEvidence(
             problem.name,
             problem.definition.digest(),
@@ -123,6 +128,7 @@ class Referee:
             processes=plan.processes,
             libraries=dict(self.bench.facts()),
             anchor=plan.baseline or "reference",
+            overhead=dict(self.overhead),
         )
         findings = screen.screen(solution)
         evidence = replace(evidence, screen=tuple(asdict(f) for f in findings))
@@ -152,6 +158,7 @@ class Referee:
         size = max(benches.layout(problem, w)[2] for w in chosen) + benches.ALIGN
         sides: dict[str, _Side] = {}
         calls: list[Call] = []
+        readings: list[dict[str, Any]] = []
         started = _count(calls, evidence)
         fault: Fault | None = None
         try:
@@ -163,7 +170,7 @@ class Referee:
                 sides["B"] = self._baseline(problem, trusted, size, plan)
             before = self._census(sides["A"]) if fault is None else {}
             if fault is None:
-                fault = self._blocks(problem, plan, chosen, secret, sides, calls, process, started)
+                fault = self._blocks(problem, plan, chosen, secret, sides, calls, process, started, readings)
             after = self._census(sides["A"]) if fault is None else {}
             evidence = replace(evidence, census={"load": before, "end": after})
             if fault is None:
@@ -180,7 +187,13 @@ class Referee:
                 if not any(side is kept for kept, _ in self._kept.values()):
                     self._end(side)
         exact = all(self._golden.get(f"exact:{problem.name}", {True}))
-        return replace(evidence, calls=(*evidence.calls, *calls), fault=fault, exact_golden=exact)
+        return replace(
+            evidence,
+            calls=(*evidence.calls, *calls),
+            fault=fault,
+            exact_golden=exact,
+            clocks=(*evidence.clocks, *readings),
+        )
 
     def _blocks(
         self,
@@ -192,12 +205,15 @@ class Referee:
         calls: list[Call],
         process: int,
         started: int,
+        readings: list[dict[str, Any]],
     ) -> Fault | None:
         stream = random.Random(secret + bytes([process]))
         n = started
         for turn, side in enumerate(alternate(plan.blocks)):
             if side not in sides:
                 continue
+            if self.device == "cuda":
+                readings.append({"block": process * 1000 + turn // 2, "side": side, **card.reading(self.card or 0)})
             queue = [w for w in range(len(chosen)) for _ in range(plan.calls + (plan.warm if turn < 2 else 0))]
             stream.shuffle(queue)
             for workload in queue:
@@ -257,7 +273,9 @@ class Referee:
             order["secret_key"] = _draw(secret, n, "key")
         poison = hashlib.sha256(secret + n.to_bytes(8, "little")).digest()
         try:
-            answer, wall, got = self.bench.run(side.link, order, full, given, outs, poison, plan.seconds)
+            # the trusted baseline may compile in its first call of a shape, however long that takes
+            seconds = plan.seconds if side.name == "A" else max(plan.seconds, 300.0)
+            answer, wall, got = self.bench.run(side.link, order, full, given, outs, poison, seconds)
         except wire.WireFault as fault:
             return _ended(fault, index, plan)
         if "fault" in answer:
@@ -429,7 +447,9 @@ class Referee:
             raise InfrastructureError(f"{problem.name}: no workload can run here (their blobs are missing)")
         return chosen
 
-    def _facts(self, problem: Problem, workload: Workload, stored: Mapping[str, Baseline]) -> WorkloadFacts:
+    def _facts(
+        self, problem: Problem, workload: Workload, stored: Mapping[str, Baseline], anchor: str
+    ) -> WorkloadFacts:
         counted = None if problem.flops is not None else bounds.count_flops(problem, workload)
         bound = bounds.bound(problem, workload, self.machine, counted)
         base = stored.get(workload.uuid)
@@ -441,7 +461,7 @@ class Referee:
             bound.provenance,
             seconds,
             variant,
-            base.seconds.get("eager", 0.0) if base else 0.0,
+            base.seconds.get(anchor, 0.0) if base else 0.0,
             bound.bytes,
             bound.flops,
             hidden=workload.uuid.startswith("hidden-"),

@@ -28,19 +28,24 @@ def _library() -> ctypes.CDLL | None:
     return library if library.nvmlInit_v2() == 0 else None
 
 
-def _device(index: int) -> Any:
+def _device(which: int | str) -> Any:
     library, handle = _library(), ctypes.c_void_p()
-    if library is None or library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)) != 0:
+    if library is None:
         return None
-    return handle
+    if isinstance(which, str):
+        code = library.nvmlDeviceGetHandleByUUID(ctypes.c_char_p(which.encode()), ctypes.byref(handle))
+    else:
+        code = library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(which), ctypes.byref(handle))
+    return handle if code == 0 else None
 
 
-def reading(index: int = 0) -> dict[str, float]:
-    """{"used_mib", "sm_mhz", "power_limit_w", "power_w", "temperature_c", "throttle"} of one card; empty without a driver.
+def reading(which: int | str = 0) -> dict[str, float]:
+    """{"used_mib", "sm_mhz", "power_limit_w", "power_w", "temperature_c", "throttle"} of one card, by its index or UUID;
+    empty without a driver.
 
     throttle: the driver's bit mask of why clocks are held down (0: they are not).
     """
-    library, device = _library(), _device(index)
+    library, device = _library(), _device(which)
     if library is None or device is None:
         return {}
     memory, number, wide = _Memory(), ctypes.c_uint(), ctypes.c_ulonglong()
