@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evolve.evaluators.machine import hardware_class, machine, machine_fingerprint
 from evolve.tasks.errors import TaskError
 
 if TYPE_CHECKING:
     from evolve.evaluators.evaluator import Evaluator, Site
+    from evolve.tasks.task import Task
 
 
 def load(site: Site) -> Evaluator:
@@ -33,4 +35,18 @@ def load(site: Site) -> Evaluator:
     raise TaskError(f"unknown evaluator {name!r}; known: {', '.join(['command', 'script', *others])}")
 
 
-__all__ = ["hardware_class", "load", "machine", "machine_fingerprint"]
+def members(task: Task) -> list[tuple[str, Mapping[str, str]]]:
+    """The problems that a task stands for (`evolve run TASK --all`): names, and what to override for each.
+
+    An evaluator that knows many problems has a static method `members(task)`. Raises TaskError where it has none.
+    """
+    name = task.evaluate.evaluator
+    point = next((point for point in entry_points(group="evolve.evaluators") if point.name == name), None)
+    found: Any = getattr(point.load(), "members", None) if point else None
+    if found is None:
+        raise TaskError(f"task {task.name!r} is one problem: --all is for tasks whose evaluator knows many, such as sol_execbench")
+    rows: list[tuple[str, Mapping[str, str]]] = found(task)
+    return rows
+
+
+__all__ = ["hardware_class", "load", "machine", "machine_fingerprint", "members"]

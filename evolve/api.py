@@ -39,7 +39,7 @@ def open_session(
     if executor is None:
         from evolve.evaluators.executors import LocalExecutor
 
-        made: Executor = LocalExecutor(opened.sites, settings.workers)
+        made: Executor = LocalExecutor(opened.sites, opened.settings.workers)
     else:
         made = executor(opened)
     try:

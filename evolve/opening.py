@@ -76,12 +76,13 @@ def open_run(settings: RunSettings) -> Opened:
     Raises TaskError (the task file), RepositoryError (the repository's state, a run already going, a changed task),
     UsageError (an unknown name), InfrastructureError (the sandbox).
     """
-    sources = [_source(name, settings) for name in settings.tasks or ("",)]
+    sources = [member for name in settings.tasks or ("",) for member in _members(_source(name, settings), settings)]
     names = [source.task.name for source in sources]
     if len(set(names)) != len(names):
         raise UsageError(f"two tasks are called {max(names, key=names.count)!r}; a run's tasks need different names")
-    archive = Archive.open(settings.where, create=True, task=names[0] if sources[0].repository is None else "")
-    run = settings.name or (names[0] if len(names) == 1 else "suite")
+    one = settings.tasks[0] if _is_one(settings) else names[0]
+    archive = Archive.open(settings.where, create=True, task=one if sources[0].repository is None else "")
+    run = settings.name or (one if len(names) == 1 or _is_one(settings) else "suite")
     warnings: list[str] = []
     if settings.start:
         run, warnings = _run_from(sources, settings, archive, run)
@@ -123,6 +124,7 @@ def _open(
         if name not in state.lineage.seeds:
             _import_seed(ground, archive.store, writer, state)
     _limits(settings, writer, state)
+    settings = _workers(settings, sources, warnings)
     return Opened(settings, archive, writer, state, run, grounds, sites, graders, resumed, warnings)
 
 
@@ -170,6 +172,32 @@ def _source(name: str, settings: RunSettings) -> Source:
             f"{task.root} is in no git repository; 'git init' and commit first, or run a bundled task ('evolve tasks')"
         )
     return Source(task, repository)
+
+
+def _is_one(settings: RunSettings) -> bool:
+    """One bundled task over many problems gives the run its own name."""
+    return settings.every and len(settings.tasks) == 1 and bundled.find(settings.tasks[0]) is not None
+
+
+def _members(source: Source, settings: RunSettings) -> list[Source]:
+    """With `--all` one source for each problem that the task stands for; else the source itself."""
+    if not settings.every:
+        return [source]
+    return [
+        replace(source, task=_override(source.task, overrides)) for _, overrides in evaluators.members(source.task)
+    ]
+
+
+def _workers(settings: RunSettings, sources: list[Source], warnings: list[str]) -> RunSettings:
+    """No more evaluations at a time than there are cards for: a slot without a card could only wait for one."""
+    need = max(source.task.evaluate.gpus for source in sources)
+    found = evaluators.machine()["gpus"]
+    cards = len(found) if isinstance(found, list | tuple) else 0
+    most = cards // need if need else 0
+    if not most or settings.workers <= most:
+        return settings
+    warnings.append(f"{most} evaluation{'s' if most > 1 else ''} at a time: each needs {need} of {cards} GPU(s)")
+    return replace(settings, workers=most)
 
 
 def _override(task: Task, overrides: Mapping[str, str]) -> Task:

@@ -47,6 +47,7 @@ class RunSettings:
     control:    run the live control. publish: publish branches. prefix: their namespace.
     overrides:  dotted task keys to new values ("evaluate.timeout" -> "5s"), as `--set` gives them.
     hooks:      (event, command) pairs of `--on`.
+    every:      each task stands for many problems: one task for each of them, in this one run (`--all`).
     policy:     parts of the search policy that differ from the default (population/policy.py), for a new run.
     """
 
@@ -71,6 +72,7 @@ class RunSettings:
     unsafe: bool = False
     overrides: Mapping[str, str] = field(default_factory=dict)
     hooks: tuple[tuple[str, str], ...] = ()
+    every: bool = False
     policy: Mapping[str, Any] = field(default_factory=dict)
 
 

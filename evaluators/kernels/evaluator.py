@@ -2,11 +2,12 @@
 
 Settings (`[evaluate.settings]`): problem (a name of the pack, or of a problem found at `path`), path (a SOL-ExecBench folder,
 parquet file, flashinfer-trace folder or KernelBench module of the user's own), device ("auto", "cuda", "cpu"), clock ("real",
-"work" on the CPU), workloads, hidden, calls, blocks, entry, compat.
+"work" on the CPU), workloads, hidden, calls, blocks, entry, compat, only (with --all: which problems, patterns with commas).
 """
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from evolve.evaluators.kernels.definition import Problem
     from evolve.evaluators.kernels.evidence import KernelEvidence
     from evolve.evaluators.kernels.judge import KernelVerdict
+    from evolve.tasks.task import Task
 
 VERSION = "kernels/2"
 
@@ -57,6 +59,7 @@ KNOWN = {
     "blocks": int,
     "entry": str,
     "compat": bool,
+    "only": str,
 }
 
 
@@ -75,12 +78,33 @@ class KernelEvaluator:
         self._bay: Bay | None = None
         self._workshop: Any = None
 
+    @staticmethod
+    def members(task: Task) -> list[tuple[str, Mapping[str, str]]]:
+        """One task for each problem of the pack that the task's seed has a kernel for; `only` picks among them.
+
+        Raises TaskError where there is none.
+        """
+        wanted = [word.strip() for word in str(task.evaluate.settings.get("only", "")).split(",") if word.strip()]
+        folder = Path(task.root) / "seed" / "kernels"
+        names = [path.stem for path in sorted(folder.glob("*.py"))] if folder.is_dir() else []
+        chosen = [n for n in names if not wanted or any(fnmatch.fnmatchcase(n, pattern) for pattern in wanted)]
+        if task.evaluate.settings.get("path") or not chosen:
+            raise TaskError(
+                f"--all takes the problems of the pack that {folder} has a kernel for"
+                + (f" and evaluate.settings.only = {','.join(wanted)!r} names" if wanted else "")
+                + "; of your own copy of a data set run one problem at a time"
+            )
+        return [
+            (n, {"task.name": n, "task.editable": json.dumps([f"kernels/{n}.py"]), "evaluate.settings.problem": n})
+            for n in chosen
+        ]
+
     # ---- the protocol --------------------------------------------------------------------------------------------
 
     def digest(self) -> str:
         facts = {
             "version": VERSION,
-            "settings": {k: v for k, v in self.settings.items() if k != "path"},
+            "settings": {k: v for k, v in self.settings.items() if k not in ("path", "only")},
             "problem": self.problem.definition.digest(),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -107,7 +131,7 @@ class KernelEvaluator:
                     continue
                 progress(f"{self.problem.name}: block {block}, {tree[:8]}")
                 start = time.monotonic()
-                evidence = self._one(tree, strict=job.stage in STRICT)
+                evidence = self._one(tree, job.stage in STRICT, progress)
                 verdict = judge_kernel(evidence, self._rules(job.stage))
                 commitments.append(evidence.commitment)
                 sandbox = evidence.sandbox or sandbox
@@ -294,6 +318,7 @@ def _settings(site: Site) -> dict[str, Any]:
         "blocks": 2,
         "entry": "",
         "compat": False,
+        "only": "",
     }
     chosen = {**defaults, **given}
     if chosen["device"] not in ("auto", "cuda", "cpu"):

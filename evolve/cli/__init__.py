@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "show": "Everything about one candidate.",
     "diff": "What changed between two candidates.",
     "best": "The reigning champion, and how it came about.",
+    "scoreboard": "All tasks of a run side by side, and their mean.",
     "eval": "Judge a commit; exit code 0 good, 1 bad, 125 not judged (for git bisect run).",
     "verify": "Measure a candidate again, or judge stored evidence again; mark and release.",
     "add": "Enter a commit of your own into a run.",

@@ -60,6 +60,7 @@ def _tasks(context: click.Context, parameter: click.Parameter, incomplete: str) 
 
 @click.command("run", cls=_Configured)
 @click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=_tasks)
+@click.option("--all", "every", is_flag=True, help="All problems of TASK, each a task of this one run (sol_execbench).")
 @click.option("--name", "-n", metavar="RUN", help="Name of the run (default: the task's). The same name resumes.")
 @click.option("--evals", type=click.IntRange(1), metavar="N", envvar="EVOLVE_EVALS",
               help="Stop after N candidates with a verdict, the seed included.")  # fmt: skip
@@ -180,6 +181,7 @@ def _settings(tasks: tuple[str, ...], options: dict[str, Any]) -> RunSettings:
         unsafe=options["unsafe"],
         overrides=pairs(options["overrides"]),
         hooks=tuple(options["hooks"]),
+        every=options["every"],
         policy=pairs(options["policy"], "--policy", "tune=off"),
     )
 
