@@ -52,7 +52,10 @@ class Group:
         _put(self.pids, "pids.max", str(processes))
 
     def reset(self) -> None:
-        """Forget the last candidate's peak and drop its cached pages."""
+        """Forget the last candidate's peak and drop its cached pages. A folder that somebody removed while it was empty (a
+        session manager tidying up after the shell that started a run) is made again. Raises OSError where it cannot be."""
+        for folder in self.folders:
+            os.makedirs(folder, exist_ok=True)
         if self.version == 1:
             _put(self.memory, "memory.force_empty", "0", optional=True)
             _put(self.memory, "memory.max_usage_in_bytes", "0", optional=True)

@@ -83,6 +83,20 @@ class TestSeparateUid(SandboxContract):
 
 
 @pytest.mark.jail
+def test_a_control_group_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    """A session manager may tidy up after the shell that a run was started from."""
+    for sandbox in sandbox_of("native", tmp_path):
+        group = sandbox._group
+        if group is None:
+            pytest.skip("control groups are not writable here")
+        for _ in range(2):
+            outcome = sandbox.run(Command(("/bin/sh", "-c", "echo there"), tree_of(tmp_path / "t")))
+            assert outcome.stdout == "there\n", outcome
+            for folder in group.folders:
+                os.rmdir(folder)
+
+
+@pytest.mark.jail
 def test_the_strongest_rung_passes_its_self_test() -> None:
     reports = [probe_rung(rung) for rung in ("native", "userns", "bubblewrap")]
     best = next(report for report in reports if report.available)
