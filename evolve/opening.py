@@ -18,7 +18,7 @@ import git
 import tomlkit
 
 import evolve as package
-from evolve import evaluators
+from evolve import evaluators, rescore
 from evolve.errors import RepositoryError, TaskError, UsageError
 from evolve.evaluators.evaluator import Evaluator, Site, Stage
 from evolve.population import events as ev
@@ -115,8 +115,13 @@ def _open(
         if name not in opened.tasks:
             known = ", ".join(opened.tasks)
             raise RepositoryError(f"run {run!r} has no task {name!r} (it has {known}); give another --name")
-        ground, site, grader = _ground(source, archive, state, opened.tasks[name], run, settings)
+        record = opened.tasks[name]
+        if resumed and settings.rescore:
+            record = _as_it_is_now(source, record, archive, writer)
+        ground, site, grader = _ground(source, archive, state, record, run, settings)
         grounds[name], sites[name], graders[name] = ground, site, grader
+        if settings.rescore and name in state.lineage.epochs and state.lineage.epochs[name].epoch != ground.epoch:
+            warnings.append(rescore.begin(ground, record, archive, writer, state))
         _epoch(ground, writer, state, run)
         if resumed:
             _report_moved_head(source, opened.tasks[name], archive, warnings)
@@ -326,13 +331,11 @@ def _ground(
     source: Source, archive: Archive, state: RunState, opened: ev.TaskOpened, run: str, settings: RunSettings
 ) -> tuple[Ground, Site, Evaluator]:
     store = archive.store
-    tree = store.tree_of(opened.base)
-    digest = source.task.digest(protected_digest(store, opened.base, source.task))
+    around = opened.around or opened.base
+    tree = store.tree_of(around)
+    digest = source.task.digest(protected_digest(store, around, source.task))
     if digest != opened.digest:
-        raise RepositoryError(
-            f"task {source.task.name!r} is not what run {run!r} was opened with (editable, environment, evaluate or limits "
-            "changed): its scores would not compare. Give a new --name, or undo the change"
-        )
+        raise rescore.refusal("editable, environment, evaluate or limits", source.task.name, run)
     root = source.task.root
     if source.repository is not None and source.task.evaluate.script:
         root = _export(archive, run, source.task.name, store, tree)
@@ -346,8 +349,15 @@ def _ground(
     grader = evaluators.load(site)
     site = replace(site, evaluator=grader.digest())
     epoch = hashlib.sha256(f"{digest}/{site.evaluator}/{evaluators.hardware_class()}".encode()).hexdigest()[:16]
-    ground = Ground(task, opened.base, tree, tuple(grader.stages()), epoch, digest, site.evaluator)
+    ground = Ground(task, opened.base, store.tree_of(opened.base), tuple(grader.stages()), epoch, digest, site.evaluator)
     return ground, site, grader
+
+
+def _as_it_is_now(source: Source, record: ev.TaskOpened, archive: Archive, writer: Writer) -> ev.TaskOpened:
+    """A task of a run with the task file and the protected files of today."""
+    around = rescore.surroundings(source.task, source.repository, record, archive, writer)
+    digest = source.task.digest(protected_digest(archive.store, around, source.task))
+    return replace(record, source=source.task.source, digest=digest, around="" if around == record.base else around)
 
 
 def site_of(archive: Archive, state: RunState, name: str) -> tuple[Task, Site, tuple[Stage, ...]]:
@@ -363,7 +373,7 @@ def site_of(archive: Archive, state: RunState, name: str) -> tuple[Task, Site, t
     task = Task.parse(record.source, where=f"task {name}", root=folder)
     source = Source(task, None, bundled=record.bundled, seed=folder)
     if folder is None and task.evaluate.script:
-        tree = archive.store.tree_of(record.base)
+        tree = archive.store.tree_of(record.around or record.base)
         task = replace(task, root=_export(archive, state.run, name, archive.store, tree))
         source = Source(task, None)
     ground, site, _ = _ground(source, archive, state, record, state.run, RunSettings())
@@ -393,10 +403,7 @@ def _epoch(ground: Ground, writer: Writer, state: RunState, run: str) -> None:
         state.apply(writer.append(event))
     elif known.epoch != ground.epoch:
         what = "the hardware" if known.hardware != hardware else "the evaluator"
-        raise RepositoryError(
-            f"{what} of task {ground.task.name!r} changed since run {run!r} was opened ({known.hardware} then, {hardware} "
-            "now): its scores would not compare. Give a new --name"
-        )
+        raise rescore.refusal(what, ground.task.name, run, f" ({known.hardware} then, {hardware} now)")
 
 
 def _report_moved_head(source: Source, opened: ev.TaskOpened, archive: Archive, warnings: list[str]) -> None:

@@ -284,7 +284,7 @@ class Search:
     # ---- start, tell ---------------------------------------------------------------------------------------------
 
     def _job(self, ground: Ground, number: int, tree: str, stage: Stage, repeat: int) -> Job:
-        job = f"{number}/{stage.name}/{repeat}"
+        job = f"{number}/{stage.name}/{repeat or self.state.lineage.rescored.get(ground.task.name, 0)}"
         attempt = self.state.pending.starts.get(job, 0) + 1
         return Job(job, ground.task.name, (tree,), stage.name, stage.blocks, attempt=attempt)
 

@@ -34,6 +34,7 @@ from evolve.population.publish import check_island
 from evolve.population.selection import Selector
 from evolve.search import Search
 from evolve.tasks.evidence import Evidence
+from evolve.verify import stored
 
 PUBLISH_EVERY = 5.0
 """Seconds between two publications of branches while a run goes on."""
@@ -279,13 +280,8 @@ class Session:
     # ---- records -------------------------------------------------------------------------------------------------
 
     def evidence(self, commit: str) -> list[Evidence]:
-        """All evidence of a candidate, oldest first, read back from the log."""
-        found = []
-        for oid in self.state.lineage.measured.get(commit, ()):
-            event = self.opened.archive.recorded(oid).event
-            if isinstance(event, ev.Measured):
-                found.append(event.evidence)
-        return found
+        """All evidence of a candidate that counts for its verdict, oldest first, read back from the log."""
+        return stored(self.opened.archive, self.state, self.state.candidates[commit])
 
     def _books(self) -> _Books:
         return _Books(self.opened)

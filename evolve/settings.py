@@ -46,6 +46,7 @@ class RunSettings:
     start:      what to start from: a commit, or a candidate of another run (`--from`); None: HEAD, or the task's seed.
     control:    run the live control. publish: publish branches. prefix: their namespace.
     overrides:  dotted task keys to new values ("evaluate.timeout" -> "5s"), as `--set` gives them.
+    rescore:    go on where task, grader or hardware changed, in a new epoch (evolve/rescore.py).
     hooks:      (event, command) pairs of `--on`.
     every:      each task stands for many problems: one task for each of them, in this one run (`--all`).
     policy:     parts of the search policy that differ from the default (population/policy.py), for a new run.
@@ -70,6 +71,7 @@ class RunSettings:
     prefix: str = "refs/heads/evolve"
     fixed_dates: bool = False
     unsafe: bool = False
+    rescore: bool = False
     overrides: Mapping[str, str] = field(default_factory=dict)
     hooks: tuple[tuple[str, str], ...] = ()
     every: bool = False

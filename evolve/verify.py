@@ -37,10 +37,10 @@ class Rerun:
 
 
 def stored(archive: Archive, state: RunState, candidate: Candidate) -> list[Evidence]:
-    """The evidence of a candidate that counts in the task's present epoch, oldest first."""
+    """The evidence of a candidate that counts for its verdict now, oldest first."""
     events = (archive.event(oid) for oid in state.lineage.measured.get(candidate.commit, ()))
-    epoch = state.lineage.epochs[candidate.task].epoch
-    return [e.evidence for e in events if isinstance(e, ev.Measured) and e.epoch == epoch]
+    counted = state.lineage.counted(candidate.task)
+    return [e.evidence for e in events if isinstance(e, ev.Measured) and e.epoch in counted]
 
 
 # ---- measured again --------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ class Candidate:
     verdict:  the latest verdict in the current epoch, None while unjudged.
     children: how many candidates have it as a parent.
     depth:    longest number of first-parent steps from the seed.
+    judged:   whether it had a verdict at some time, perhaps in an earlier epoch.
     born:     seconds since the epoch (wall clock, informative).
     """
 
@@ -48,6 +49,7 @@ class Candidate:
     depth: int = 0
     born: float = 0.0
     was_champion: bool = False
+    judged: bool = False
     signature: object = field(default=None, repr=False)
 
     @property

@@ -19,7 +19,7 @@ from evolve.tasks.evidence import Evidence
 from evolve.tasks.records import from_json, to_json
 from evolve.tasks.verdict import Calibration, Verdict
 
-SCHEMA = (1, 2)
+SCHEMA = (1, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class TaskOpened:
-    """One task of a run: the base commit in the archive, the task file's text, digests that open its epoch."""
+    """One task of a run: the base commit in the archive, the task file's text, digests that open its epoch.
+
+    around: the commit whose protected files surround what is judged, where it is not the base (after a rescoring).
+    """
 
     base: str
     source: str
     digest: str
     bundled: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    around: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,29 @@ class EpochOpened(Event):
     task_digest: str
     evaluator: str
     hardware: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored(Event):
+    """Task, grader or hardware changed and the run goes on (`evolve run --rescore`): a new epoch of the task begins, in
+    which nobody has a verdict and the seed reigns.
+
+    opened: the task as it is now. epoch ... hardware: as in EpochOpened. counted: epochs whose evidence still counts.
+    again: candidates to be measured again, the seed among them unless its evidence counts.
+    """
+
+    kind: ClassVar[str] = "rescored"
+    task: str
+    opened: TaskOpened
+    epoch: str
+    task_digest: str
+    evaluator: str
+    hardware: str
+    counted: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+
+    def speaks_of(self) -> tuple[str, ...]:
+        return (self.opened.around,) if self.opened.around else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -570,9 +597,10 @@ class Closed(Event):
 KINDS: dict[str, type[Event]] = {
     kind.kind: kind
     for kind in (
-        RunOpened, EpochOpened, Calibrated, Asked, Wanted, Leased, Told, Requested, Batched, Answered, Refused, Born, Fingerprinted, Imported, Started,
-        Cancelled, Measured, Judged, Promoted, GateClosed, Suspended, Released, Quarantined, Pinned, Migrated, Lesson, Tactic,
-        Plateau, HandedOver, StudyOpened, StudyClosed, Directive, BudgetChanged, Spent, Paused, Session, Control, Closed,
+        RunOpened, EpochOpened, Rescored, Calibrated, Asked, Wanted, Leased, Told, Requested, Batched, Answered, Refused, Born,
+        Fingerprinted, Imported, Started, Cancelled, Measured, Judged, Promoted, GateClosed, Suspended, Released, Quarantined,
+        Pinned, Migrated, Lesson, Tactic, Plateau, HandedOver, StudyOpened, StudyClosed, Directive, BudgetChanged, Spent,
+        Paused, Session, Control, Closed,
     )
 }  # fmt: skip
 

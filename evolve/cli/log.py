@@ -48,19 +48,20 @@ def command(name: str | None, graph: bool, limit: int | None, as_json: bool) -> 
 
 def _line(state: RunState, candidate: Candidate, metrics: dict[str, Metric], mark: str | None = None) -> str:
     verdict = candidate.verdict
-    assert verdict is not None
     reigns = state.lineage.champions.get(candidate.task) == candidate.commit
     if mark is None:
         mark = "* " if reigns else "+ " if candidate.was_champion else "  "
-    if verdict.fitness is not None:
+    if verdict is None:
+        worth = "not measured since the task was scored anew"
+    elif verdict.fitness is not None:
         worth = metric_text(metrics[candidate.task], verdict.fitness, verdict.low, verdict.high)
     else:
         worth = f"{verdict.status.value}: {plain(verdict.reason)}"
     worth = f"{worth[:69]}~" if len(worth) > 70 else worth
     doubted = candidate.commit in state.lineage.doubts
-    if doubted and verdict.fitness is not None:
+    if doubted and candidate.fitness is not None:
         worth = f"{candidate.standing.value} {worth}"
-    colour = "green" if reigns else "red" if verdict.fitness is None else "yellow" if doubted else None
+    colour = "green" if reigns else "red" if candidate.fitness is None else "yellow" if doubted else None
     task = f"{candidate.task} " if len(metrics) > 1 else ""
     merged = "".join(
         f" (with #{state.candidates[p].number})" for p in candidate.parents[1:] if p in state.candidates

@@ -98,6 +98,8 @@ def _tasks(context: click.Context, parameter: click.Parameter, incomplete: str) 
 @click.option("--ui", is_flag=True, help="Serve the web UI beside the run, and print its address.")
 @click.option("--detach", is_flag=True, help="Go on in the background; follow with 'evolve status --watch'.")
 @click.option("--detached", is_flag=True, hidden=True)
+@click.option("--rescore", is_flag=True,
+              help="Go on where task, grader or hardware changed: the best are scored anew.")  # fmt: skip
 @click.option("--unsafe", is_flag=True, help="Run candidates without a sandbox where none holds here.")
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON document on stdout.")
 @click.pass_context
@@ -179,6 +181,7 @@ def _settings(tasks: tuple[str, ...], options: dict[str, Any]) -> RunSettings:
         prefix=options["prefix"],
         fixed_dates=options["fixed_dates"],
         unsafe=options["unsafe"],
+        rescore=options["rescore"],
         overrides=pairs(options["overrides"]),
         hooks=tuple(options["hooks"]),
         every=options["every"],

@@ -113,6 +113,8 @@ class Index:
                 self._operator_of.pop(event.brief, None)
             case ev.Imported():
                 self.points.setdefault(event.task, [])
+            case ev.Rescored():
+                self.points[event.task] = []  # gains of another epoch do not compare
             case ev.Judged():
                 first = event.candidate not in self._worth
                 verdict = event.verdict

@@ -115,6 +115,9 @@ class Live:
         with self.lock:
             for recorded in fresh:
                 self.state.apply(recorded)
+                if isinstance(recorded.event, ev.Rescored):
+                    name = recorded.event.task
+                    self.tasks[name] = Task.parse(recorded.event.opened.source, where=f"task {name}")
             self._extend()
             if self.indexed:
                 for recorded in fresh:
@@ -183,6 +186,8 @@ class Live:
             event = recorded.event
             for commit in _touches(event):
                 touched[commit] = None
+            if isinstance(event, ev.Rescored):
+                touched |= {c.commit: None for c in self.order if c.task == event.task}
             if isinstance(event, ev.Quarantined):
                 doubts = self.state.lineage.doubts
                 touched |= {c: None for c, doubt in doubts.items() if doubt.cause == event.candidate}

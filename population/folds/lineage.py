@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evolve.population import events as ev
 from evolve.population.candidate import Candidate, Standing
@@ -44,7 +44,8 @@ class Lineage:
     task.
 
     doubts: commit -> why it is suspended or quarantined. waiting: those that an independent re-run could release, oldest
-    doubt first. grafts: donor -> candidates that took code from it without descending from it.
+    doubt first. grafts: donor -> candidates that took code from it without descending from it. counting: task -> epochs
+    whose evidence counts, where it was scored anew. rescored: task -> how often. measured_in: task -> epochs with evidence.
     """
 
     opened: ev.RunOpened | None = None
@@ -68,6 +69,9 @@ class Lineage:
     doubts: dict[str, Doubt] = field(default_factory=dict)
     waiting: dict[str, None] = field(default_factory=dict)
     grafts: dict[str, list[str]] = field(default_factory=dict)
+    counting: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    rescored: dict[str, int] = field(default_factory=dict)
+    measured_in: dict[str, dict[str, None]] = field(default_factory=dict)
 
     # ---- questions -----------------------------------------------------------------------------------------------
 
@@ -102,6 +106,28 @@ class Lineage:
 
     def on_epoch_opened(self, event: ev.EpochOpened, recorded: ev.Recorded) -> None:
         self.epochs[event.task] = event
+
+    def on_rescored(self, event: ev.Rescored, recorded: ev.Recorded) -> None:
+        """Nobody has a verdict in the new epoch yet, and the seed reigns; a shown cheat stays one."""
+        assert self.opened is not None
+        self.opened = replace(self.opened, tasks={**self.opened.tasks, event.task: event.opened})
+        self.epochs[event.task] = ev.EpochOpened(
+            event.task, event.epoch, event.task_digest, event.evaluator, event.hardware
+        )
+        self.counting[event.task] = event.counted
+        self.rescored[event.task] = self.rescored.get(event.task, 0) + 1
+        self.champions[event.task] = self.seeds[event.task]
+        for commit, candidate in self.candidates.items():
+            if candidate.task == event.task:
+                candidate.verdict = None
+                if candidate.standing is not Standing.QUARANTINED:
+                    candidate.standing = Standing.ACTIVE
+                    self.doubts.pop(commit, None)
+                    self.waiting.pop(commit, None)
+
+    def counted(self, task: str) -> tuple[str, ...]:
+        """The epochs whose evidence counts for the task's verdicts now."""
+        return self.counting.get(task) or ((self.epochs[task].epoch,) if task in self.epochs else ())
 
     def on_calibrated(self, event: ev.Calibrated, recorded: ev.Recorded) -> None:
         self.calibrations[(event.task, event.epoch)] = event
@@ -162,6 +188,8 @@ class Lineage:
         self.refused[event.reason] = self.refused.get(event.reason, 0) + 1
 
     def on_measured(self, event: ev.Measured, recorded: ev.Recorded) -> None:
+        epochs = self.measured_in.setdefault(event.task, {})
+        epochs[event.epoch] = None
         for commit in event.candidates:
             self.measured[commit] = (*self.measured.get(commit, ()), recorded.oid)
             if event.evidence.stage == VERIFY and commit in self.doubts:
@@ -173,7 +201,8 @@ class Lineage:
         epoch = self.epochs.get(event.task)
         if candidate is None or (epoch and event.epoch != epoch.epoch):
             return
-        if candidate.verdict is None:
+        if not candidate.judged:
+            candidate.judged = True
             self.evaluated[event.task] = self.evaluated.get(event.task, 0) + 1
             self.verdict_order.append(candidate.commit)
             if event.verdict.fitness is not None:

@@ -129,6 +129,13 @@ class Live:
                     island.members.remove(commit)
                     self._forget(event.task, commit)
 
+    def on_rescored(self, event: ev.Rescored, recorded: ev.Recorded) -> None:
+        """Scores of another epoch put nobody in order; sketches of those to be measured again are kept."""
+        gone = {c for island in self.islands.pop(event.task, {}).values() for c in island.members} - set(event.again)
+        for commit in gone:
+            self.sketches.pop(commit, None)
+        self.stalled[event.task] = 0
+
     def on_promoted(self, event: ev.Promoted, recorded: ev.Recorded) -> None:
         self.stalled[event.task] = 0
 

@@ -109,6 +109,15 @@ class Pending:
         if event.stage == CONFIRM and (gate is None or gate.candidate != event.candidates[0]):
             self.gates[event.task] = Gate(event.task, event.candidates[0], event.over)
 
+    def on_rescored(self, event: ev.Rescored, recorded: ev.Recorded) -> None:
+        self.gates.pop(event.task, None)
+        self.tries[event.task] = 0
+        self.gated = {one for one in self.gated if one[0] != event.task}
+        for commit, gathered in self.candidates.items():
+            if any(item.task != event.task_digest for item in gathered):
+                self.candidates[commit] = []
+        self.candidates.update({commit: [] for commit in event.again})
+
     def on_cancelled(self, event: ev.Cancelled, recorded: ev.Recorded) -> None:
         left = self.starts.get(event.job, 1) - 1
         if left > 0:

@@ -44,6 +44,9 @@ class Studies:
         self.tuned.add((event.task, event.structure))
         self.count[event.task] = self.count.get(event.task, 0) + 1
 
+    def on_rescored(self, event: ev.Rescored, recorded: ev.Recorded) -> None:
+        self.open.pop(event.task, None)
+
     def on_study_closed(self, event: ev.StudyClosed, recorded: ev.Recorded) -> None:
         study = self.open.get(event.task)
         if study and study.id == event.study:

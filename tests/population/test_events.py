@@ -32,6 +32,7 @@ EXAMPLES: tuple[ev.Event, ...] = (
         "syntactic", "islands", {"x": [1]},
     ),
     ev.EpochOpened("t", "e1", "d" * 64, "v" * 8, "cpu"),
+    ev.Rescored("t", ev.TaskOpened(C1, "[task]\n", "d" * 64, around=C2), "e2", "d" * 64, "v" * 8, "cpu", ("e1", "e2"), (C1,)),
     ev.Calibrated("t", "e1", Calibration({"val_bpb": 0.001}, 4, "m" * 16), C1, ("answers visible",)),
     ev.Asked(Brief(
         3, "t", "crossover", (C1, C2), 2**64 - 1, mutator="syntactic", island="north",
