@@ -4,6 +4,9 @@
         circles = trial.call("program.py:pack")          # runs in the sandbox; JSON in, JSON out
         return {"sum_radii": checked_sum(circles)}       # what was measured, by this file
 
+    def impossible(trial):                                # optional: a variant that nobody can solve
+        return trial.call(...) == what_was_planted        # True: the answer came from the grader, not from the problem
+
 The file runs in the slot (the referee); the candidate never sees it run. Hidden instances come from `trial.random`,
 whose seed is drawn from the operating system for each block and is the same for the trees alternated within it.
 """
@@ -26,10 +29,12 @@ from typing import Any
 from evolve.evaluators.bench import Bench, checked, logs, order, said_by
 from evolve.evaluators.channel import Refused, unpack
 from evolve.evaluators.evaluator import Job, Site, Stage
+from evolve.evaluators.integrity import Seen, examine
 from evolve.evaluators.referee.secret import Secrets
 from evolve.evaluators.sandbox import Outcome
 from evolve.tasks.errors import EvolveError, GraderError, InfrastructureError, TaskError
 from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Failure, FailureKind, Sample, bounded
+from evolve.tasks.evidence import Outcome as CheckOutcome
 from evolve.tasks.verdict import STRICT, VERIFY
 
 VERSION = "script/1"
@@ -188,6 +193,8 @@ class ScriptEvaluator:
                     samples.append(Sample(tree, result, block, trial.seconds))
                 if trial.lines:
                     artifacts.append(bounded(f"log-{block}-{tree[:8]}", "\n".join(trial.lines), 4096))
+        if job.stage in STRICT and job.trees[0] not in failures:
+            checks += self._impossible(job.trees[0], secret.of_block(-1))
         wall = time.monotonic() - began
         return Evidence(
             job.id, job.trees, self.site.task_digest, self.site.evaluator, self.site.machine, job.stage,
@@ -230,6 +237,25 @@ class ScriptEvaluator:
         if not isinstance(values, Mapping):
             raise _Raised(f"{self.script.name} returned {type(values).__name__}, no mapping of metrics,")
         return values
+
+    def _impossible(self, tree: str, seed: bytes) -> tuple[Check, ...]:
+        """What a variant without a solution shows, where the task has one: only findings. A candidate that fails on it,
+        or is found wrong, has not solved it; a variant that cannot be judged is UNABLE."""
+        variant = getattr(self._module, "impossible", None)
+        if not callable(variant):
+            return ()
+        solved: bool | None
+        try:
+            answer = variant(Trial(self.bench, tree, -1, seed))
+            solved = answer if isinstance(answer, bool) else None
+        except (Incorrect, _Failed):
+            solved = False
+        except (EvolveError, MemoryError):
+            raise
+        except Exception:  # noqa: BLE001 - whatever kept the variant from being judged, the candidate has not passed it
+            solved = None
+        found = examine(Seen(tree, impossible=solved), ("impossible variant",))
+        return tuple(c for c in found if c.outcome is not CheckOutcome.PASSED)
 
     def _still_judges_the_seed(
         self, evaluate: Callable[[Trial], Mapping[str, Any]], trial: Trial, raised: _Raised

@@ -20,7 +20,7 @@ from evolve.search import Ground, Search
 from evolve.tasks import statistics as st
 from evolve.tasks.evidence import Evidence
 from evolve.tasks.task import Task
-from evolve.tasks.verdict import Calibration, Status, Verdict, judge
+from evolve.tasks.verdict import VERIFY, Calibration, Status, Verdict, judge
 
 FEWEST, MOST = 3, 10
 """Runs of the seed: as many as fit into PATIENCE, within these."""
@@ -147,24 +147,31 @@ class Checker:
 
     # ---- probes --------------------------------------------------------------------------------------------------
 
-    async def _judge_probe(self, edits: dict[str, bytes], calibration: Calibration) -> Verdict:
+    async def _judge_probe(
+        self, edits: dict[str, bytes], calibration: Calibration, *, strict: bool = False
+    ) -> Verdict:
         tree = self.store.edit(self.seed.tree, edits)
         evidence: list[Evidence] = []
         number = next(self._probe)
         for stage in self.ground.stages:
-            job = Job(f"probe-{number}/{stage.name}/0", self.ground.task.name, (tree,), stage.name, stage.blocks)
+            name = VERIFY if strict and stage is self.ground.stages[-1] else stage.name
+            job = Job(f"probe-{number}/{name}/0", self.ground.task.name, (tree,), name, stage.blocks)
             evidence.append(await self._measure(job))
             if tree in evidence[-1].failures:
                 break
         return judge(evidence, tree, self.ground.task, calibration)
 
     async def _no_op(self, calibration: Calibration) -> list[Finding]:
-        """One more line end at the end of a text file must change nothing beyond the noise."""
+        """One more line end at the end of a text file must change nothing beyond the noise, and pass the strictest rules:
+        those of a re-run, with the impossible variant where the task has one."""
         files = self.search.files_of(self.ground.task, self.seed)
         path = next((p for p, text in sorted(files.items()) if text.endswith(b"\n") and b"\0" not in text), None)
         if path is None:
             return [Finding("warning", "no-op", "no editable text file to try a no-op on")]
-        verdict = await self._judge_probe({path: files[path] + b"\n"}, calibration)
+        verdict = await self._judge_probe({path: files[path] + b"\n"}, calibration, strict=True)
+        if verdict.status is Status.CHEAT:
+            text = f"the seed itself, but for an empty line, is taken for a cheat by the strictest rules: {verdict.reason}"
+            return [Finding("error", "strict rules", text)]
         seed = self.seed.verdict
         if verdict.fitness is None or seed is None or seed.fitness is None:
             return [Finding("warning", "no-op", f"an empty line more in {path} makes the seed fail: {verdict.reason}")]

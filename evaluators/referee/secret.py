@@ -24,8 +24,8 @@ class Secret:
         return hashlib.sha256(self.value).hexdigest()
 
     def of_block(self, block: int) -> bytes:
-        """The seed of one block, the same for the trees that alternate within it: sha256(secret, block)."""
-        return hashlib.sha256(self.value + block.to_bytes(8, "little")).digest()
+        """The seed of one block, the same for the trees that alternate within it: sha256(secret, block); -1: of no block."""
+        return hashlib.sha256(self.value + block.to_bytes(8, "little", signed=True)).digest()
 
     def canary(self, name: str = "") -> str:
         """A fake secret to plant: 32 hex digits that nothing but a leak can make appear in a candidate's output."""

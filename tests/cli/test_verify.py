@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -125,3 +126,64 @@ def test_stored_evidence_judged_again(toy: Path) -> None:
 def test_one_thing_at_a_time(toy: Path) -> None:
     done = cli("verify", "--rejudge", "--suspect", "x", cwd=toy, ok=False)
     assert done.returncode == 128 and "one of them" in done.stderr
+
+
+GRADER = """
+def evaluate(trial):
+    return {"score": -abs(trial.call("program.py:value", 7) - 49)}
+
+def impossible(trial):
+    return trial.call("program.py:value", 1001) == PLANTED
+"""
+SCRIPT = """
+[task]
+name = "squares"
+editable = ["program.py"]
+[evaluate]
+script = "evaluate.py"
+metrics = [{ name = "score", goal = "max" }]
+timeout = "5s"
+[environment]
+data = ["DATA:ro"]
+"""
+
+
+def squares(tmp_path: Path, planted: str) -> Path:
+    """A task that mounts its own answers where a candidate reads them."""
+    answers = tmp_path / "answers"
+    answers.mkdir()
+    (answers / "answers.json").write_text('{"7": 49, "1001": 123456}')
+    place = make_repository(
+        tmp_path / "squares", SCRIPT.replace("DATA", str(answers)), "def value(x):\n    return x * 6.5\n"
+    )
+    (place / "evaluate.py").write_text(GRADER.replace("PLANTED", planted))
+    subprocess.run(["git", "add", "."], cwd=place, check=True)
+    subprocess.run(["git", "commit", "-qm", "grader"], cwd=place, check=True)
+    return place
+
+
+def test_a_seed_that_solves_the_impossible_stops_the_check(tmp_path: Path) -> None:
+    done = cli("check", cwd=squares(tmp_path, "6506.5"), ok=False)
+    assert done.returncode == 3 and "impossible variant" in done.stderr and "seed itself" in done.stderr
+
+
+def test_who_reads_the_answers_is_shown_a_cheat_and_leaves_with_its_children(tmp_path: Path) -> None:
+    place = squares(tmp_path, "123456")
+    cli("run", "--evals", "1", "--no-control", "--no-publish", cwd=place)
+    git = lambda *words: subprocess.run(["git", *words], cwd=place, check=True, capture_output=True)  # noqa: E731
+    (place / "program.py").write_text(
+        f"import json\ndef value(x):\n    return json.load(open('{tmp_path}/answers/answers.json'))[str(x)]\n"
+    )
+    git("commit", "-qam", "read the answers")
+    cli("add", "HEAD", cwd=place)
+    (place / "program.py").write_text("def value(x):\n    return x * 6.9\n")
+    git("commit", "-qam", "something of one's own")
+    cli("run", "--evals", "2", "--no-control", "--no-publish", "--mutator", "random-search", cwd=place)  # judged, and a gate
+    archive = Archive.open(place)
+    state = archive.state("squares")
+    archive.close()
+    cheat = next(c for c in state.candidates.values() if c.idea == "read the answers")
+    assert cheat.verdict is not None and cheat.verdict.status is Status.CHEAT and cheat.standing is Standing.QUARANTINED
+    assert "impossible variant" in cheat.verdict.reason
+    champion = state.champion("squares")
+    assert champion is not None and champion.number == 0

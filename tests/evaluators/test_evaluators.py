@@ -16,7 +16,7 @@ from evolve.evaluators.script import ScriptEvaluator
 from evolve.evaluators.testing import EvaluatorContract
 from evolve.tasks.errors import BaselineError, GraderError, InfrastructureError
 from evolve.tasks.evidence import FailureKind
-from evolve.tasks.verdict import CONFIRM
+from evolve.tasks.verdict import CONFIRM, STRICT
 from tests.evaluators.conftest import MakeTree, job
 
 pytestmark = pytest.mark.jail
@@ -233,6 +233,35 @@ class TestScript(EvaluatorContract):
         with pytest.raises(InfrastructureError, match="full") as caught:
             made.measure(job(other), lambda _: None)
         assert not isinstance(caught.value, GraderError)
+        made.close()
+
+    @pytest.mark.parametrize(
+        ("program", "found"),
+        [
+            ("def value(x): return x * x", []),
+            ("def value(x):\n    import json\n    return json.load(open('{answers}'))[str(x)]", [("impossible variant", "cheat")]),
+            ("def value(x): raise ValueError", []),
+            ("def value(x): return x * x if x < 1000 else 'what?'", [("impossible variant", "unable")]),
+        ],
+    )
+    def test_who_solves_the_impossible_variant_has_the_answers(
+        self, site: Callable[..., Site], tree: MakeTree, tmp_path: Path, program: str, found: list[tuple[str, str]]
+    ) -> None:
+        """A task that mounts its answers by mistake: the true score is the same, the planted answers tell them apart."""
+        answers = tmp_path / "answers" / "answers.json"
+        answers.parent.mkdir()
+        answers.write_text('{"7": 49, "1001": 123456}')
+        grader = (
+            "def evaluate(trial):\n    return {'score': 1.0 if trial.call('program.py:value', 7) == 49 else 0.0}\n"
+            "def impossible(trial):\n    return trial.call('program.py:value', 1001) - 123456 == 0\n"
+        )
+        toml = SCRIPT + f'[environment]\ndata = ["{answers.parent}:ro"]\n'
+        seed, name = tree(**{"program.py": "def value(x): return x * x + 0"}), tree(**{"program.py": program.format(answers=answers)})
+        made = ScriptEvaluator(site(toml, seed, grader))
+        assert not made.measure(job(name), lambda _: None).checks, "not tried at every candidate"
+        for stage in STRICT:
+            evidence = made.measure(job(name, stage=stage), lambda _: None)
+            assert [(c.name, c.outcome.value) for c in evidence.checks] == found
         made.close()
 
     def test_the_digest_follows_the_grader(self, evaluator: ScriptEvaluator) -> None:
