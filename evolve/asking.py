@@ -202,6 +202,8 @@ class Asker:
             novelty=self._novelty_of(task, live),
             stalled=state.live.stalled.get(task, 0),
             directives=state.memory.words_for(task),
+            sketches=state.live.sketches,
+            goals={metric.name: metric.sign for metric in self.search.grounds[task].task.evaluate.metrics},
         )
 
     def share_left(self) -> float:

@@ -80,7 +80,7 @@ def _tasks(context: click.Context, parameter: click.Parameter, incomplete: str) 
 @click.option("--mutator", "-m", "mutators", multiple=True, metavar="NAME", envvar="EVOLVE_MUTATOR",
               help="Mutator, may be repeated (default: syntactic).")  # fmt: skip
 @click.option("--selector", default="islands", show_default=True, metavar="NAME", envvar="EVOLVE_SELECTOR",
-              help="islands, greedy, best-of-n, random, or one installed.")  # fmt: skip
+              help="islands, power-law, map-elites, pareto, pareto-cases, puct, greedy, best-of-n, random, or one installed.")  # fmt: skip
 @click.option("--from", "start", metavar="COMMIT", help="Start from this commit or candidate instead of HEAD.")
 @click.option("--control/--no-control", default=True, envvar="EVOLVE_CONTROL",
               help="The live control: random search beside the run (default: on).")  # fmt: skip

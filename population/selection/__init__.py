@@ -22,6 +22,7 @@ class Population:
     island_gain: island -> decayed gains, normalised by the global best (docs/search.md).
     novelty:  commit -> mean distance (0..1) to its nearest live neighbours; 1.0 where unknown.
     stalled:  evaluations since the champion's last promotion.
+    sketches: commit -> sketch of its text (population/novelty.py). goals: metric -> +1 where more is better, else -1.
     """
 
     task: str
@@ -35,6 +36,13 @@ class Population:
     novelty: Mapping[str, float] = field(default_factory=dict)
     stalled: int = 0
     directives: Sequence[str] = ()
+    sketches: Mapping[str, str] = field(default_factory=dict)
+    goals: Mapping[str, int] = field(default_factory=dict)
+
+    def everyone(self) -> list[Candidate]:
+        """All live members once, island by island in the order of their names; the seed where there are none."""
+        found = {c.commit: c for name in sorted(self.live) for c in self.live[name]}
+        return list(found.values()) or [self.seed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +76,17 @@ def load(name: str, policy: Policy | None = None) -> Selector:
     from importlib.metadata import entry_points
 
     from evolve.population.selection.baselines import BestOfN, Greedy, Uniform
+    from evolve.population.selection.grid import MapElites
     from evolve.population.selection.islands import Islands
+    from evolve.population.selection.pareto import Cases, Pareto
+    from evolve.population.selection.power import PowerLaw
+    from evolve.population.selection.puct import Puct
     from evolve.tasks.errors import UsageError
 
-    ours: dict[str, Selector] = {s.name: s for s in (Islands.of(policy or Policy()), Greedy(), BestOfN(), Uniform())}
+    made: tuple[Selector, ...] = (
+        Islands.of(policy or Policy()), Greedy(), BestOfN(), Uniform(), MapElites(), Pareto(), Cases(), Puct(), PowerLaw(),
+    )  # fmt: skip
+    ours = {selector.name: selector for selector in made}
     if name in ours:
         return ours[name]
     others = {point.name: point for point in entry_points(group="evolve.selectors")}

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evolve.population.candidate import Candidate
 from evolve.population.selection import Choice, Population
-
-
-def _everyone(population: Population) -> list[Candidate]:
-    unique = {c.commit: c for name in sorted(population.live) for c in population.live[name]}
-    return list(unique.values()) or [population.seed]
-
-
-def _improve(operators: Sequence[str]) -> str:
-    return "improve" if "improve" in operators else operators[0]
+from evolve.population.selection.draws import fitness, usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +17,8 @@ class Greedy:
     name: str = "greedy"
 
     def choose(self, population: Population, operators: Sequence[str], rng: random.Random) -> Choice:
-        best = max(_everyone(population), key=lambda c: (c.fitness if c.fitness is not None else -math.inf, -c.number))
-        return Choice(_improve(operators), (best.commit,))
+        best = max(population.everyone(), key=lambda c: (fitness(c), -c.number))
+        return Choice(usual(operators), (best.commit,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +28,7 @@ class BestOfN:
     name: str = "best-of-n"
 
     def choose(self, population: Population, operators: Sequence[str], rng: random.Random) -> Choice:
-        return Choice(_improve(operators), (population.seed.commit,))
+        return Choice(usual(operators), (population.seed.commit,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,5 +38,5 @@ class Uniform:
     name: str = "random"
 
     def choose(self, population: Population, operators: Sequence[str], rng: random.Random) -> Choice:
-        members = _everyone(population)
-        return Choice(_improve(operators), (members[int(rng.random() * len(members))].commit,))
+        members = population.everyone()
+        return Choice(usual(operators), (members[int(rng.random() * len(members))].commit,))

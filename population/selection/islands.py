@@ -10,14 +10,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TypeVar
 
 from evolve.population.brief import Inspiration
 from evolve.population.candidate import Candidate
 from evolve.population.policy import Policy
 from evolve.population.selection import Choice, Population
-
-T = TypeVar("T")
+from evolve.population.selection.draws import fitness, usual, weighted
 
 SLOPE = 10.0
 """Of the performance sigmoid, in units of the median absolute deviation (ShinkaEvolve's weighted sampling)."""
@@ -51,7 +49,7 @@ class Islands:
         if population.asked < self.opening or not population.live:
             island = self.names[population.asked % len(self.names)]
             operator = (
-                "explore" if "explore" in operators and population.asked >= len(self.names) else _first(operators)
+                "explore" if "explore" in operators and population.asked >= len(self.names) else usual(operators)
             )
             return Choice(operator, (population.seed.commit,), island)
         island = self._island(population, rng)
@@ -72,13 +70,13 @@ class Islands:
         if 1.0 - population.left >= self.settle:
             return max(live, key=lambda name: (_best(population.live[name]), name))
         gains = [population.island_gain.get(name, 0.0) for name in live]
-        return _weighted(live, [gain + 0.1 * (max(gains) or 1.0) for gain in gains], pick)
+        return weighted(live, [gain + 0.1 * (max(gains) or 1.0) for gain in gains], pick)
 
     def _parent(self, members: Sequence[Candidate], population: Population, rng: random.Random) -> Candidate:
         draw, pick = rng.random(), rng.random()
         if draw < self.elite:
-            return max(members, key=lambda c: (_fitness(c), -c.number))
-        return _weighted(members, weights(members, population), pick)
+            return max(members, key=lambda c: (fitness(c), -c.number))
+        return weighted(members, weights(members, population), pick)
 
     def _operator(
         self, population: Population, operators: Sequence[str], parent: Candidate, rng: random.Random
@@ -87,7 +85,7 @@ class Islands:
         others = [c for name in sorted(population.live) for c in population.live[name] if c.commit != parent.commit]
         pair = next((op for op in ("crossover", "combine") if op in operators), "")
         if draw < self.cross and pair and others:
-            return pair, (_weighted(others, weights(others, population), pick).commit,)
+            return pair, (weighted(others, weights(others, population), pick).commit,)
         if draw < self.cross + self.other:
             spare = [op for op in operators if op in ("transplant", "explore", "simplify")]
             if spare:
@@ -96,25 +94,25 @@ class Islands:
                     return operator, ()
                 if others:
                     return operator, (others[int(rng.random() * len(others))].commit,)
-        return _first(operators), ()
+        return usual(operators), ()
 
     def _inspirations(self, population: Population, parent: Candidate) -> tuple[Inspiration, ...]:
         """The best of another family: the fittest live member of the other islands that is not an ancestor's twin."""
         others = [
-            max(members, key=lambda c: (_fitness(c), -c.number))
+            max(members, key=lambda c: (fitness(c), -c.number))
             for name, members in sorted(population.live.items())
             if members and name != parent.island
         ]
         others = [c for c in others if c.commit != parent.commit and c.commit != population.seed.commit]
         if not others:
             return ()
-        best = max(others, key=lambda c: (_fitness(c), -c.number))
+        best = max(others, key=lambda c: (fitness(c), -c.number))
         return (Inspiration(best.commit, f"best of island {best.island}"),)
 
 
 def weights(members: Sequence[Candidate], population: Population) -> list[float]:
     """performance x novelty x 1/(1 + children) for each member; performance = sigmoid(10 (f - median) / MAD)."""
-    values = [_fitness(c) for c in members]
+    values = [fitness(c) for c in members]
     centre = median(values)
     scale = max(median(abs(v - centre) for v in values), 1e-9 * max(abs(centre), 1.0))
     return [
@@ -127,25 +125,5 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
 
 
-def _fitness(candidate: Candidate) -> float:
-    return candidate.fitness if candidate.fitness is not None else -math.inf
-
-
 def _best(members: Sequence[Candidate]) -> float:
-    return max((_fitness(c) for c in members), default=-math.inf)
-
-
-def _first(operators: Sequence[str]) -> str:
-    return "improve" if "improve" in operators else operators[0]
-
-
-def _weighted(items: Sequence[T], chances: Sequence[float], pick: float) -> T:
-    total = math.fsum(chances)
-    if total <= 0 or not math.isfinite(total):
-        return items[int(pick * len(items))]
-    point = pick * total
-    for item, chance in zip(items, chances, strict=True):
-        point -= chance
-        if point < 0:
-            return item
-    return items[-1]
+    return max((fitness(c) for c in members), default=-math.inf)

@@ -6,10 +6,15 @@ from collections import Counter
 import pytest
 
 from evolve.population import selection
-from evolve.population.selection import Selector
+from evolve.population.candidate import Candidate
+from evolve.population.selection import Population, Selector
 from evolve.population.selection.islands import Islands, weights
+from evolve.population.selection.pareto import front
+from evolve.population.selection.power import PowerLaw
+from evolve.population.selection.puct import Puct
 from evolve.population.testing import SelectorContract, candidate, population
 from evolve.tasks.errors import UsageError
+from evolve.tasks.verdict import Estimate, Status, Verdict
 
 
 class TestIslands(SelectorContract):
@@ -34,6 +39,98 @@ class TestBestOfN(SelectorContract):
 class TestUniform(SelectorContract):
     def selector(self) -> Selector:
         return selection.load("random")
+
+
+class TestMapElites(SelectorContract):
+    def selector(self) -> Selector:
+        return selection.load("map-elites")
+
+
+class TestPareto(SelectorContract):
+    def selector(self) -> Selector:
+        return selection.load("pareto")
+
+
+class TestCases(SelectorContract):
+    def selector(self) -> Selector:
+        return selection.load("pareto-cases")
+
+
+class TestPuct(SelectorContract):
+    def selector(self) -> Selector:
+        return selection.load("puct")
+
+
+class TestPowerLaw(SelectorContract):
+    def selector(self) -> Selector:
+        return selection.load("power-law")
+
+
+def measured(number: int, metrics: dict[str, float], objectives: tuple[str, ...] = ("x",), children: int = 0) -> Candidate:
+    made = candidate(number, metrics[objectives[0]], children=children)
+    estimates = {name: Estimate(value, value, value, 1) for name, value in metrics.items()}
+    fitness = metrics[objectives[0]]
+    made.verdict = Verdict(Status.SCORED, fitness, fitness, fitness, tuple(metrics[o] for o in objectives), estimates)
+    return made
+
+
+def view_of(members: list[Candidate], **goals: int) -> Population:
+    view = population(size=0)
+    view.live, view.goals = {"i1": members}, goals
+    return view
+
+
+def chosen(selector: Selector, view: Population, draws: int = 400) -> Counter[int]:
+    picks = (selector.choose(view, ("improve",), random.Random(seed)).parents[0] for seed in range(draws))
+    return Counter(int(commit, 16) for commit in picks)
+
+
+def test_the_front_is_what_nothing_dominates() -> None:
+    assert front([(1.0, 2.0), (2.0, 1.0), (0.5, 0.5), (2.0, 1.0)]) == [0, 1, 3]
+    members = [measured(n, m, ("x", "y")) for n, m in enumerate([{"x": 1.0, "y": 9.0}, {"x": 9.0, "y": 1.0}, {"x": 0.5, "y": 0.5}], 1)]
+    assert set(chosen(selection.load("pareto"), view_of(members, x=1, y=1))) == {1, 2}
+
+
+def test_each_case_has_its_own_winners() -> None:
+    """A specialist that is best in two cases of three is drawn twice as often as that of one; case c is less-is-better."""
+    members = [
+        measured(1, {"x": 3.0, "a": 9.0, "b": 9.0, "c": 5.0}),
+        measured(2, {"x": 2.0, "a": 1.0, "b": 1.0, "c": 1.0}),
+        measured(3, {"x": 2.9, "a": 8.0, "b": 8.0, "c": 4.0}),
+    ]
+    counts = chosen(selection.load("pareto-cases"), view_of(members, x=1, a=1, b=1, c=-1))
+    assert set(counts) == {1, 2} and 1.4 < counts[1] / counts[2] < 2.8
+
+
+def test_every_cell_of_the_grid_gives_its_elite() -> None:
+    members = [measured(n, {"x": float(n), "size": float(n % 4)}) for n in range(1, 17)]
+    counts = chosen(selection.load("map-elites"), view_of(members, x=1, size=-1))
+    assert set(counts) == {13, 14, 15, 16} and min(counts.values()) > 60
+
+
+def test_without_further_metrics_the_cells_are_regions_of_text() -> None:
+    from evolve.population.novelty import sketch
+
+    texts = [b"alpha beta gamma delta epsilon zeta eta theta", b"one two three four five six seven eight nine ten"]
+    members = [candidate(n, float(n)) for n in range(1, 9)]
+    view = view_of(members)
+    view.sketches = {c.commit: sketch({"p": texts[c.number % 2] + b" pad pad"}) for c in members}
+    assert set(chosen(selection.load("map-elites"), view)) == {7, 8}
+
+
+def test_puct_comes_back_to_a_parent_of_a_good_child_and_leaves_what_was_visited() -> None:
+    parent, child, other = candidate(1, 0.2, children=1), candidate(2, 0.9), candidate(3, 0.5)
+    child.parents = (parent.commit,)
+    assert set(chosen(Puct(), view_of([parent, child, other]), 5)) == {2}
+    child.children = 40
+    assert set(chosen(Puct(), view_of([parent, child, other]), 5)) != {2}
+
+
+def test_the_power_law_prefers_the_better_ranks() -> None:
+    members = [candidate(n, float(n)) for n in range(1, 6)]
+    counts = chosen(PowerLaw(), view_of(members))
+    assert counts[5] > counts[3] > counts[1] > 0
+    assert chosen(PowerLaw(exponent=0.0), view_of(members))[1] > 50
 
 
 def test_unknown_selector_names_the_known() -> None:
