@@ -95,14 +95,16 @@ class Search:
         timer: Callable[[], float],
         immediate: Sequence[str] = (),
         models: Mapping[str, Sequence[str]] | None = None,
+        until: Mapping[str, float] | None = None,
     ) -> None:
         """operators: mutator name -> the operators it answers. immediate: those of them that answer at once and so share
-        the evaluation slots. models: mutator name -> its models, the cheapest first. evidence: commit -> all its evidence, oldest first.
+        the evaluation slots. models: mutator name -> its models, the cheapest first. until: task -> the fitness of its
+        champion at which the search is done, where all have theirs. evidence: commit -> all its evidence, oldest first.
         dates: seconds since the epoch for commits. timer: a monotonic clock in seconds for the wall-time budget."""
         self.record, self.objects, self.state, self.grounds = record, objects, state, grounds
         self.selector, self.operators, self.evidence = selector, operators, evidence
         self.dates, self.timer, self.immediate = dates, timer, tuple(immediate)
-        self.models = dict(models or {})
+        self.models, self.until = dict(models or {}), dict(until or {})
         opened = state.lineage.opened
         if opened is None:
             raise EvolveError("the run has no run_opened event; open it with evolve.api.open_run")
@@ -125,12 +127,20 @@ class Search:
         for outside also needs somebody there who wants it."""
         if mutator and not self.asker.wants(mutator):
             return False
+        if not self.stop_reason and self.reached():
+            self.stop_reason = "until"
         if self.state.ledger.state != "running" or self.stop_reason:
             return False
         if self.state.pending.refused_in_a_row >= MOST_REFUSALS:
             self.stop_reason = f"{MOST_REFUSALS} proposals in a row were refused: the mutators have nothing new"
             return False
         return not self.spent()
+
+    def reached(self) -> bool:
+        """Whether the champions are as good as was asked for."""
+        champions = {task: self.state.champion(task) for task in self.until}
+        found = {task: c.fitness for task, c in champions.items() if c is not None and c.fitness is not None}
+        return bool(self.until) and all(task in found and found[task] >= low for task, low in self.until.items())
 
     def spent(self) -> str:
         """Why no further brief fits, or an empty string."""

@@ -17,7 +17,7 @@ from evolve import mutators as mutator_registry
 from evolve.check import Checker, Report
 from evolve.control import Control
 from evolve.desk import RunDesk
-from evolve.errors import EvolveError
+from evolve.errors import EvolveError, UsageError
 from evolve.evaluators.evaluator import Executor, Job
 from evolve.fingerprints import Fingerprints
 from evolve.loop import Done, Measured, Pipeline, Slots, Tick, evolve
@@ -91,6 +91,7 @@ class Session:
             {name: tuple(m.operators) for name, m in self.mutators.items()},
             evidence=self.evidence, dates=self.writer.now, timer=time.monotonic,
             immediate=[name for name, m in self.mutators.items() if not m.latency],
+            until=targets(opened),
             models={name: tuple(getattr(m, "models", ())) for name, m in self.mutators.items()},
         )  # fmt: skip
         self.fingerprints = Fingerprints(self.search, unsafe=settings.unsafe)
@@ -316,6 +317,17 @@ class Session:
         return Result(
             self.opened.run, reason, best, self.state.ledger.evaluations, time.monotonic() - self.began, control
         )
+
+
+def targets(opened: Opened) -> dict[str, float]:
+    """`RunSettings.until` as fitness by task. Raises UsageError for a task that the run does not have."""
+    wanted = {}
+    for name, value in opened.settings.until.items():
+        if name and name not in opened.grounds:
+            raise UsageError(f"--until {name}={value:g}: the run has no task {name!r}; it has {', '.join(opened.grounds)}")
+        for task in [name] if name else opened.grounds:
+            wanted[task] = opened.grounds[task].task.objectives[0].sign * value
+    return wanted
 
 
 class _Books:

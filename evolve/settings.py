@@ -49,6 +49,7 @@ class RunSettings:
     rescore:    go on where task, grader or hardware changed, in a new epoch (evolve/rescore.py).
     hooks:      (event, command) pairs of `--on`.
     every:      each task stands for many problems: one task for each of them, in this one run (`--all`).
+    until:      task ("" for each) -> value of its first objective, in the metric's own direction, at which to stop.
     policy:     parts of the search policy that differ from the default (population/policy.py), for a new run.
     """
 
@@ -75,6 +76,7 @@ class RunSettings:
     overrides: Mapping[str, str] = field(default_factory=dict)
     hooks: tuple[tuple[str, str], ...] = ()
     every: bool = False
+    until: Mapping[str, float] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -20,6 +20,7 @@ _REASONS = {
     "money": "the money is spent",
     "tokens": "the tokens are used up",
     "gpu_seconds": "the GPU time is used up",
+    "until": "as good as was asked for",
     "stopped": "stopped on request; the same command goes on",
     "interrupted": "interrupted; the same command goes on",
     "terminated": "terminated; the same command goes on",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from evolve.cli.common import metric_text, say
+from evolve.forecast import forecast
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -36,7 +37,8 @@ def console(*, stderr: bool = False) -> Console:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is shown of a run at one moment. seconds: wall time; left: seconds to the nearest limit, None if unknown."""
+    """What is shown of a run at one moment. seconds: wall time; left: seconds to the nearest limit, None if unknown.
+    ahead: what the best may be once the first limit is met (evolve/forecast.py)."""
 
     run: str
     seconds: float
@@ -52,6 +54,7 @@ class View:
     refused: int = 0
     money: float = 0.0
     state: str = "running"
+    ahead: Mapping[str, str] = field(default_factory=dict)
 
 
 class Progress:
@@ -122,7 +125,14 @@ def view(session: Session, rate: float) -> View:
         state.run, seconds, limit, ledger.evaluations, int(most) if most else None, rate,
         max(min(waits), 0.0) if waits else None, min(max(shares, default=0.0), 1.0), best, control,
         dict(state.lineage.failures), sum(state.lineage.refused.values()), ledger.money, _doing(session),
+        _ahead(session),
     )  # fmt: skip
+
+
+def _ahead(session: Session) -> dict[str, str]:
+    found = forecast(session.state).best
+    grounds = session.opened.grounds
+    return {name: f"{grounds[name].task.objectives[0].sign * value:.4g}" for name, value in found.items() if name in grounds}
 
 
 def _doing(session: Session) -> str:
@@ -142,6 +152,8 @@ def line(shown: View) -> str:
         parts.append(("" if len(shown.best) == 1 else f"{name}: ") + f"best {text}")
         if name in shown.control:
             parts.append(f"random search {shown.control[name]}")
+        if name in shown.ahead:
+            parts.append(f"about {shown.ahead[name]} by the end")
     if shown.failures:
         parts.append(f"invalid: {counts(shown.failures)}")
     if shown.money:
@@ -174,6 +186,7 @@ def block(shown: View) -> RenderableType:
     rows.add_column(overflow="ellipsis", no_wrap=True)
     for name, text in shown.best.items():
         beside = f"  (random search {shown.control[name]})" if name in shown.control else ""
+        beside += f"  about {shown.ahead[name]} by the end" if name in shown.ahead else ""
         rows.add_row("best" if len(shown.best) == 1 else name, Text.assemble((text, "bold green"), beside))
     most = f" of {shown.most}" if shown.most else ""
     rows.add_row("candidates", f"{shown.evaluations}{most}{f', {shown.rate:.1f}/s' if shown.rate else ''}, {shown.refused} refused")

@@ -71,6 +71,8 @@ def _tasks(context: click.Context, parameter: click.Parameter, incomplete: str) 
 @click.option("--tokens", type=click.IntRange(1), metavar="N", envvar="EVOLVE_TOKENS",
               help="Stop before more tokens than this are used.")  # fmt: skip
 @click.option("--gpu-time", metavar="T", envvar="EVOLVE_GPU_TIME", help="Stop after this much GPU time.")
+@click.option("--until", multiple=True, metavar="[TASK=]X",
+              help="Stop once the champion's metric is X or better; with several tasks, once each has its own.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), metavar="N", envvar="EVOLVE_SEED",
               help="Seed of the search's random streams (default: drawn).")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), metavar="N", envvar="EVOLVE_WORKERS",
@@ -185,8 +187,22 @@ def _settings(tasks: tuple[str, ...], options: dict[str, Any]) -> RunSettings:
         overrides=pairs(options["overrides"]),
         hooks=tuple(options["hooks"]),
         every=options["every"],
+        until=_until(options["until"]),
         policy=pairs(options["policy"], "--policy", "tune=off"),
     )
+
+
+def _until(texts: tuple[str, ...]) -> dict[str, float]:
+    from evolve.errors import UsageError
+
+    found = {}
+    for text in texts:
+        task, _, value = text.rpartition("=")
+        try:
+            found[task] = float(value)
+        except ValueError:
+            raise UsageError(f"--until {text!r} must be a number, or TASK=NUMBER") from None
+    return found
 
 
 def _cores() -> int:

@@ -21,6 +21,7 @@ from evolve.cli.common import (
     task_of,
 )
 from evolve.cli.progress import clock, console, counts
+from evolve.forecast import forecast
 from evolve.population.archive import Archive
 from evolve.population.folds import RunState
 
@@ -117,9 +118,20 @@ def row(archive: Archive, state: RunState) -> dict[str, Any]:
         "gpu_seconds": ledger.gpu_seconds,
         "evaluator_cpu_seconds": round(ledger.evaluator_cpu, 1),
         "own_errors": ledger.errors,
+        "classes": ledger.classes,
+        "forecast": _ahead(state),
         "under_way": {"briefs": len(state.pending.briefs), "candidates": len(state.pending.candidates)},
         "tasks": tasks,
     }
+
+
+def _ahead(state: RunState) -> dict[str, Any] | None:
+    """The first limit to be met, seconds of work until then, and each task's best by then as text."""
+    found = forecast(state)
+    if not found.limit or found.seconds is None:
+        return None
+    best = {task: metric_text(task_of(state, task).objectives[0], value) for task, value in found.best.items()}
+    return {"limit": found.limit, "seconds": round(found.seconds, 1), "evaluations": found.evaluations, "best": best}
 
 
 def lines(one: dict[str, Any]) -> list[str]:
@@ -157,6 +169,11 @@ def lines(one: dict[str, Any]) -> list[str]:
     if one["money"] or one["tokens"] or one["unknown_prices"]:
         unknown = f" and {one['unknown_prices']} answers of unknown price" if one["unknown_prices"] else ""
         out.append(item("models", f"{one['money']:.4f} dollars{unknown}, {one['tokens']} tokens"))
+    if tuned := one["classes"].get("tuning", {}).get("evaluations"):
+        out.append(item("tuning", f"{tuned:.0f} of the candidates"))
+    if one["live"] and (ahead := one["forecast"]) and ahead["seconds"] > 0:
+        best = ", ".join(ahead["best"].values())
+        out.append(item("forecast", f"{ahead['limit']} used up in {clock(ahead['seconds'])}{f'; best about {best}' if best else ''}"))
     if one["own_errors"]:
         out.append(item("our errors", str(one["own_errors"])))
     return out

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from evolve.forecast import forecast
 from evolve.population.candidate import Candidate
 from evolve.population.folds.cells import cut, descriptors
 from evolve.standing import doubt_text
@@ -24,7 +25,7 @@ SCATTER = 700
 
 FRONT = 3000
 
-OURS = ("islands", "greedy", "best-of-n", "random", "")
+OURS = ("islands", "greedy", "best-of-n", "random", "power-law", "pareto", "pareto-cases", "puct", "")
 """Selectors known not to choose from MAP-Elites cells; of another it is not on record whether it does."""
 
 
@@ -204,17 +205,15 @@ def operators(live: Live) -> list[dict[str, Any]]:
 
 
 def budget(live: Live) -> dict[str, Any]:
-    """Limits, use and, from the pace so far, when the first limit is met."""
+    """Limits, use and, from the pace so far, when the first limit is met and how good the best may be by then."""
     ledger = live.state.ledger
     used = {what: ledger.used(what) for what in ("evaluations", "seconds", "money", "tokens", "gpu_seconds")}
     seconds = used["seconds"]
-    forecast: dict[str, Any] | None = None
-    for what, limit in ledger.limits.items():
-        pace = used[what] / seconds if seconds > 0 else 0.0
-        if pace > 0:
-            left = max(limit - used[what], 0.0) / pace
-            if forecast is None or left < forecast["seconds"]:
-                forecast = {"limit": what, "seconds": left}
+    ahead = forecast(live.state)
+    best = {
+        name: live.tasks[name].objectives[0].sign * value for name, value in ahead.best.items() if name in live.tasks
+    }
+    seen = {"limit": ahead.limit, "seconds": ahead.seconds, "evaluations": ahead.evaluations, "best": best}
     return {
         "limits": dict(ledger.limits),
         "used": used,
@@ -223,7 +222,7 @@ def budget(live: Live) -> dict[str, Any]:
         "evaluator_seconds": ledger.evaluator_wall,
         "evaluator_cpu": ledger.evaluator_cpu,
         "errors": ledger.errors,
-        "forecast": forecast,
+        "forecast": seen if ahead.limit else None,
         "per_1000": 1000 * seconds / used["evaluations"] if used["evaluations"] else None,
     }
 

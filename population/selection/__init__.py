@@ -37,7 +37,7 @@ class Population:
     stalled: int = 0
     directives: Sequence[str] = ()
     sketches: Mapping[str, str] = field(default_factory=dict)
-    goals: Mapping[str, int] = field(default_factory=dict)
+    goals: Mapping[str, float] = field(default_factory=dict)
 
     def everyone(self) -> list[Candidate]:
         """All live members once, island by island in the order of their names; the seed where there are none."""

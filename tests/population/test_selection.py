@@ -76,7 +76,7 @@ def measured(number: int, metrics: dict[str, float], objectives: tuple[str, ...]
 
 def view_of(members: list[Candidate], **goals: int) -> Population:
     view = population(size=0)
-    view.live, view.goals = {"i1": members}, goals
+    view.live, view.goals = {"i1": members}, {name: float(sign) for name, sign in goals.items()}
     return view
 
 
