@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from evolve.forecast import forecast
@@ -117,7 +117,7 @@ def run(live: Live) -> dict[str, Any]:
         ],
         "curves": {name: curve(live, name) for name in live.tasks},
         "operators": operators(live),
-        "models": {name: dict(row) for name, row in state.ledger.by_model.items()},
+        "models": models(live),
         "budget": budget(live),
         "pending": {"briefs": len(state.pending.briefs), "candidates": len(state.pending.candidates)},
         "islands": sorted({name for islands in state.live.islands.values() for name in islands}),
@@ -184,11 +184,24 @@ def curve(live: Live, task: str) -> dict[str, Any]:
 
 def operators(live: Live) -> list[dict[str, Any]]:
     """By operator: proposals, refusals, verdicts, how many beat their parent, the largest gain over one."""
+    rows = outcomes(live, lambda c: c.operator or "?")
+    asked = {name: {"asked": count.asked, "refused": count.refused} for name, count in live.index.operators.items()}
+    names = sorted(set(rows) | set(asked), key=lambda name: -rows.get(name, {}).get("born", 0))
+    return [{"operator": name, **asked.get(name, {}), **rows.get(name, {"born": 0})} for name in names]
+
+
+def models(live: Live) -> dict[str, dict[str, Any]]:
+    """By model: what it was paid and asked, and what came of its candidates."""
+    rows = outcomes(live, lambda c: c.model)
+    nothing = {"born": 0, "scored": 0, "better": 0, "champions": 0, "best_gain": None}
+    return {name: {**row, **rows.get(name, nothing)} for name, row in live.state.ledger.by_model.items()}
+
+
+def outcomes(live: Live, label: Callable[[Candidate], str]) -> dict[str, dict[str, Any]]:
+    """By label: candidates born, scored, better than their first parent, ever champion, the largest gain over it."""
     rows: dict[str, dict[str, Any]] = {}
     for c in live.order:
-        row = rows.setdefault(
-            c.operator or "?", {"born": 0, "scored": 0, "better": 0, "champions": 0, "best_gain": None}
-        )
+        row = rows.setdefault(label(c), {"born": 0, "scored": 0, "better": 0, "champions": 0, "best_gain": None})
         row["born"] += 1
         if c.fitness is None:
             continue
@@ -199,9 +212,7 @@ def operators(live: Live) -> list[dict[str, Any]]:
             row["better"] += 1
             gain = c.fitness - parent.fitness
             row["best_gain"] = gain if row["best_gain"] is None else max(row["best_gain"], gain)
-    asked = {name: {"asked": count.asked, "refused": count.refused} for name, count in live.index.operators.items()}
-    names = sorted(set(rows) | set(asked), key=lambda name: -rows.get(name, {}).get("born", 0))
-    return [{"operator": name, **asked.get(name, {}), **rows.get(name, {"born": 0})} for name in names]
+    return rows
 
 
 def budget(live: Live) -> dict[str, Any]:

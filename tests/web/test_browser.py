@@ -266,8 +266,7 @@ VIEWS = {
 
 
 def settle(page: Any, server: Server, view: str) -> None:
-    path = VIEWS[view].replace("at=best", f"at={best(server)}")
-    page.goto(f"http://127.0.0.1:{server.port}{path}")
+    page.goto(f"http://127.0.0.1:{server.port}{VIEWS[view]}")
     page.wait_for_selector("#main > *")
     until(page, "!document.querySelector('.loading')")
     page.wait_for_timeout(400)
@@ -349,6 +348,11 @@ def test_filters_live_in_the_address(page: Any, recorded: Server) -> None:
     assert shown == page.evaluate("evolveStage.graph.status.slice(0, evolveStage.graph.n).filter(s => s === 2).length") > 0
     page.select_option("select:near(:text('colour'))", "island")
     until(page, "location.search.includes('colour=island') && location.search.includes('status=invalid')")
+
+
+def test_the_best_has_an_address_in_the_lineage(page: Any, recorded: Server) -> None:
+    enter(page, recorded, "/r/circles/lineage?at=best")
+    page.wait_for_selector(f"#panel h2 >> text=#{best(recorded)}")
 
 
 def test_a_cell_of_the_map_opens_its_elite(page: Any, recorded: Server) -> None:

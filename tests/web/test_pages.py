@@ -72,7 +72,8 @@ def test_a_candidate_is_whole(place: Scene, client: Client) -> None:
     place.writer.append(ev.Answered(3, 0, "model-1", money=0.005, tokens_in=10, tokens_out=5), [Artifact("answer-0", "an answer")])
     place.writer.append(ev.Measured("3/screen/0", "knobs", (two,), "e", evidence), [Artifact("stdout", "a log")])
     place.writer.flush()
-    settled(client, lambda page: page["budget"]["calls"] == 1)
+    run = settled(client, lambda page: page["budget"]["calls"] == 1)
+    assert run["models"]["model-1"]["calls"] == 1 and run["models"]["model-1"]["born"] == 0, "born of a brief without one"
     found = client.json(f"/r/{RUN}/c/3.json")
     assert found["commit"] == two and found["parents"][0]["number"] == 1 and found["ancestors_total"] == 2
     assert found["evidence"][0]["samples"] == [{"block": 0, "metrics": {"score": 5.0}, "seconds": 0.25, "own": True}]

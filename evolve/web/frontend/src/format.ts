@@ -10,6 +10,9 @@ export function num(value: number | null | undefined, digits = 6): string {
 
 export const count = (value: number) => value.toLocaleString("en-US").replaceAll(",", " ");
 
+/** "1 step", "2 steps". */
+export const several = (n: number, word: string, more = `${word}s`) => `${count(n)} ${n === 1 ? word : more}`;
+
 /** Fitness back to the metric's own direction. */
 export const worth = (metric: { sign: number } | undefined, fitness: number | null | undefined, digits = 6) =>
   fitness === null || fitness === undefined ? "–" : num((metric?.sign ?? 1) * fitness, digits);

@@ -39,7 +39,7 @@ export type RunPage = Summary & {
   seed: number; tool: string; scored: number; refused: Record<string, number>; failures: Record<string, number>;
   calibrations: { task: string; epoch: string; dof: number; sigma: Record<string, number> }[];
   curves: Record<string, Curve>; operators: Operator[];
-  models: Record<string, { calls: number; money: number; tokens: number; seconds: number }>;
+  models: Record<string, { calls: number; money: number; tokens: number; seconds: number; born: number; scored: number; better: number; champions: number }>;
   budget: {
     limits: Record<string, number>; used: Record<string, number>; money_unknown: number; calls: number;
     evaluator_seconds: number; evaluator_cpu: number; errors: number;

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { Diff } from "../diff";
-import { ago, clock, interval, money, num, span, worth } from "../format";
+import { ago, clock, interval, money, num, several, span, worth } from "../format";
 import { CandidateLink, Card, Copy, Empty, failed, Gain, Lines, Loading, Problem, Status, useJson } from "../parts";
 import { pageKeys } from "../keys";
 import { act, announcement, batch, fetchJson, go, href, query, setQuery } from "../state";
@@ -51,10 +51,10 @@ export function Candidate({ run, candidate }: { run: string; candidate: string }
         <Request data={data} run={run} />
         <Kin data={data} run={run} />
       </div>
-      <Card title="Path from the base" note={data.ancestors_total > data.ancestors.length ? `last ${data.ancestors.length} of ${data.ancestors_total} steps` : `${data.ancestors_total} steps`}>
+      <Card title="Path from the base" note={data.ancestors_total > data.ancestors.length ? `last ${data.ancestors.length} of ${data.ancestors_total} steps` : several(data.ancestors_total, "step")}>
         <Lines run={run} lines={[...data.ancestors, data]} metric={data.metric} empty="" base={null} />
       </Card>
-      <Card title="Children" note={`${data.children} children, ${data.descendants} descendants`}>
+      <Card title="Children" note={`${several(data.children, "child", "children")}, ${several(data.descendants, "descendant")}`}>
         <Lines run={run} lines={data.children_list} metric={data.metric} empty="None yet." />
       </Card>
       <Card title="Its events">
@@ -136,7 +136,7 @@ function DiffCard({ run, data, against }: { run: string; data: CandidatePage; ag
 function EvidenceCard({ data, run }: { data: CandidatePage; run: string }) {
   const metric = data.metric;
   return (
-    <Card title="Evidence" note={`${data.evidence.length} measurements`}>
+    <Card title="Evidence" note={several(data.evidence.length, "measurement")}>
       {!data.evidence.length && <Empty>Nothing was measured yet.</Empty>}
       {data.evidence.map((item, k) => <EvidenceItem key={item.oid} item={item} metric={metric.name} last={k === data.evidence.length - 1} />)}
       <Artifacts data={data} run={run} kinds={["measured"]} empty="The evaluation left no logs." title="Logs" />
@@ -167,7 +167,7 @@ function Request({ data, run }: { data: CandidatePage; run: string }) {
       {!request ? <Empty>{data.brief ? (data.indexed ? "Its brief is not in this archive." : "The log is still being read…") : "No brief ordered it: it is a seed or was entered by a person."}</Empty> : <>
         <dl class="facts-list">
           <div><dt>Operator</dt><dd>{String(request.brief.operator)} <span class="dim">for mutator {String(request.brief.mutator || "any")}</span></dd></div>
-          <div><dt>Cost</dt><dd>{request.calls ? <>{request.calls} calls to {request.model}, {request.tokens_in} + {request.tokens_out} tokens, {span(request.seconds)}, {request.money === null ? "price unknown" : money(request.money)}</> : "No model was called, so there are no prompts and no answers."}</dd></div>
+          <div><dt>Cost</dt><dd>{request.calls ? <>{several(request.calls, "call")} to {request.model}, {request.tokens_in} + {request.tokens_out} tokens, {span(request.seconds)}, {request.money === null ? "price unknown" : money(request.money)}</> : "No model was called, so there are no prompts and no answers."}</dd></div>
         </dl>
         <details><summary>The brief</summary><pre class="log">{JSON.stringify(request.brief, null, 1)}</pre></details>
       </>}

@@ -76,7 +76,7 @@ export function LineagePage({ run }: { run: string }) {
   };
 
   const choose = (s: Stage, number: string | null, show: boolean) => {
-    const i = number === null ? -1 : s.graph.find(Number(number));
+    const i = number === null ? -1 : number === "best" ? s.paths[s.paths.length - 1] ?? -1 : s.graph.find(number === "base" ? 0 : Number(number));
     if (i !== s.selected) s.select(i, show);
   };
   const pick = (i: number) => {

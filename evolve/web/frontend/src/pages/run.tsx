@@ -177,8 +177,9 @@ function Models({ data }: { data: RunPage }) {
   return (
     <Card title="Models">
       {!rows.length ? <Empty>No model was called: mutator {data.mutator || "unknown"} writes without one.</Empty> : (
-        <div class="scroll"><table class="grid"><thead><tr><th>Model</th><th class="right">Calls</th><th class="right">Tokens</th><th class="right">Money</th><th class="right">Seconds a call</th></tr></thead>
-          <tbody>{rows.map(([name, row]) => <tr key={name}><td>{name}</td><td class="right number">{row.calls}</td><td class="right number">{count(row.tokens)}</td><td class="right number">{money(row.money)}</td><td class="right number">{num(row.seconds / row.calls, 3)}</td></tr>)}</tbody></table></div>
+        <div class="scroll"><table class="grid"><thead><tr><th>Model</th><th class="right">Calls</th><th class="right">Tokens</th><th class="right">Money</th><th class="right">Seconds a call</th><th class="right">Born</th><th class="right">Beat parent</th><th class="right">Champions</th></tr></thead>
+          <tbody>{rows.map(([name, row]) => <tr key={name}><td>{name}</td><td class="right number">{row.calls}</td><td class="right number">{count(row.tokens)}</td><td class="right number">{money(row.money)}</td><td class="right number">{num(row.seconds / row.calls, 3)}</td>
+            <td class="right number">{row.born}</td><td class="right number">{row.better}{row.scored > 0 && <span class="dim"> {Math.round((100 * row.better) / row.scored)}%</span>}</td><td class="right number">{row.champions}</td></tr>)}</tbody></table></div>
       )}
     </Card>
   );
