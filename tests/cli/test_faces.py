@@ -134,6 +134,8 @@ def test_a_diff_is_a_patch_in_a_pipe_and_text_on_a_terminal(place: Path, tmp_pat
     assert "owned" in shown and "\x1b]0;" not in shown and "\x9b" not in shown
     assert "\x1b[32m" in shown  # our own colour
     assert "\x1b[" not in on_terminal(place, "diff", "--no-pager", NO_COLOR="1")
+    on_terminal(place, "diff", PAGER=f"tee {tmp_path / 'paged'}")
+    assert re.search(r"\x1b\[32m\+\w", (tmp_path / "paged").read_text()), "the pager gets the colours"
 
 
 def test_plain() -> None:
