@@ -66,7 +66,7 @@ class Bench:
             show = (*(self._prepared.interpreters if self._prepared else ()), *self._tools())
             self._sandbox = open_sandbox(
                 self._own / "sandbox", unsafe=self.site.unsafe, gpus=self.task.evaluate.gpus, rung=self.site.rung,
-                preload=tuple(preload), network=bool(environment.network), show=show,
+                preload=tuple(preload), network=bool(environment.network), show=show, hide=private_folders(self.site),
             )  # fmt: skip
         return self._sandbox
 
@@ -120,6 +120,13 @@ class Bench:
         self.workshop.close()
         shutil.rmtree(self._own, ignore_errors=True)
         os.close(self._lock)
+
+
+def private_folders(site: Site) -> tuple[str, ...]:
+    """What no candidate may see, wherever it lies: the project, its archive, the task's own files, our scratch."""
+    archive = Path(site.archive).absolute()
+    project = [str(folder.parent) for folder in archive.parents if folder.name == ".git"]
+    return (*project, str(archive), str(site.task.root), str(site.scratch))
 
 
 def _claim(own: Path) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,29 @@ for _ in range(4):
     os.wait()
 def f():
     return 1
+"""
+
+
+LOOK = """
+def ignore(x):
+    return 0
+
+def look(prefix, own):
+    prefix, found = bytes.fromhex(prefix), set()
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
+        for line in maps:
+            if " rw-p " in line:
+                start, end = (int(part, 16) for part in line.split()[0].split("-"))
+                try:
+                    memory.seek(start)
+                    block = memory.read(end - start)
+                except (OSError, ValueError, OverflowError):
+                    continue
+                at = block.find(prefix)
+                while at >= 0:
+                    found.add(block[at : at + 22].split(bytes(1))[0].decode("latin-1"))
+                    at = block.find(prefix, at + 1)
+    return sorted(found)[:5000]
 """
 
 
@@ -153,6 +177,16 @@ class SandboxContract:
         sandbox.run(Command(("/bin/sh", "-c", 'echo x > "$HOME/left"; echo x > "$TMPDIR/left"; echo x > left'), tree))
         outcome = sandbox.run(Command(("/bin/sh", "-c", 'cat "$HOME/left" "$TMPDIR/left" left'), tree))
         assert "x" not in outcome.stdout
+
+    def test_nothing_of_an_earlier_call_is_in_its_memory(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        """A worker that is forked rather than started has the memory of the process it was forked from."""
+        command = Command((), tree_of(tmp_path / "t", program=LOOK), frame=1 << 20)
+        for _ in range(2):
+            sandbox.call(command, "program.py:ignore", ([f"hidden{os.urandom(8).hex()}" for _ in range(300)],))
+        outcome = sandbox.call(command, "program.py:look", (b"hidden".hex(), "hidden-of-this-call"))
+        found = unpack(outcome.frame)[0]["value"]
+        assert [text for text in found if re.fullmatch("hidden[0-9a-f]{16}", text)] == []
+        assert "hidden-of-this-call" in "".join(found)  # it can look
 
     def test_wall_time_is_the_candidates(self, sandbox: Sandbox, tmp_path: Path) -> None:
         outcome = sandbox.run(Command(("/bin/sleep", "0.3"), tree_of(tmp_path / "t")))

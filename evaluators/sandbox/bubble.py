@@ -40,6 +40,10 @@ def wrap(request: Request) -> tuple[list[str], tuple[int, ...]]:
         argv += ["--size", share, "--tmpfs", place]
     for path in request["binds"]:
         argv += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind-try", path, path]
+    for path in request["hide"]:
+        argv += ["--size", "65536", "--tmpfs", path]
+        for inner in (inner for inner in request["binds"] if inner.startswith(path + "/")):
+            argv += ["--ro-bind-try", inner, inner]
     for path in request["devices"]:
         argv += ["--dev-bind-try", path, path]
     argv += ["--size", str(limits["disk"]), "--tmpfs", at, "--ro-bind", request["tree"], "/in"]
@@ -48,7 +52,10 @@ def wrap(request: Request) -> tuple[list[str], tuple[int, ...]]:
         argv += [kind, mount["source"], mount.get("target") or mount["source"]]
     filter_end = request["descriptors"]
     _put_filter(request, filter_end)
-    argv += ["--seccomp", str(filter_end), "--remount-ro", "/", "--", "/bin/sh", "-c", _INNER, at, request["cwd"]]
+    argv += ["--seccomp", str(filter_end), "--remount-ro", "/"]
+    for path in request["hide"]:
+        argv += ["--remount-ro", path]
+    argv += ["--", "/bin/sh", "-c", _INNER, at, request["cwd"]]
     return [*argv, *_inner(request)], (filter_end,)
 
 

@@ -39,6 +39,10 @@ _NAMESPACES = (
     | system.CLONE_NEWNET | system.CLONE_NEWCGROUP
 )  # fmt: skip
 
+_RLIMIT_CORE = 4
+"""Its limit of 1 stays: calls that would change it do nothing and say that all is well. A machine that pipes core dumps to a
+handler (systemd-coredump, apport) runs it, as root and outside the jail, at every other limit, 0 included."""
+
 _TERMINAL = (0x5412, 0x541C)
 """TIOCSTI and TIOCLINUX: typing into a terminal that someone else reads."""
 
@@ -82,6 +86,9 @@ def program(policy: Policy) -> bytes:
         stream = [(_LOAD, 0, 0, 24), (_AND, 0, 0, 0xF), *_allow(1), *_allow(5)]  # SOCK_STREAM, SOCK_SEQPACKET
         families += [(_EQUAL, 0, len(stream), AF_UNIX), *stream]
     rows += _block("socket", 0, [*families, (_RETURN, 0, 0, _ERRNO | _EAFNOSUPPORT)])
+    rows += _block("setrlimit", 0, [(_EQUAL, 0, 1, _RLIMIT_CORE), (_RETURN, 0, 0, _ERRNO)])
+    if_given = [(_LOAD, 0, 0, 32), (_EQUAL, 0, 2, 0), (_LOAD, 0, 0, 36), (_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _ERRNO)]
+    rows += _block("prlimit64", 1, [(_EQUAL, 0, len(if_given), _RLIMIT_CORE), *if_given])
     if policy.others:
         for name in OTHERS:
             rows += _block(name, 0, [(_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _ERRNO | _EPERM)])

@@ -113,6 +113,9 @@ def build(request: Request) -> None:
         else:
             system.mount(f"{base}/rw/{name}", f"{base}/{place}", "", system.MS_BIND)
     at = request["at"]
+    hidden = [path for path in request["hide"] if os.path.isdir(base + path)]
+    for path in hidden:
+        system.mount("tmpfs", base + path, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "size=64k,mode=755")
     if at != "/work":
         os.makedirs(base + at, exist_ok=True)
     _bring_tree(request, f"{base}/rw", base + at)
@@ -122,7 +125,7 @@ def build(request: Request) -> None:
             _own_folders(f"{base}/rw/home", target.removeprefix(HOME + "/"), request)
         bind(base, mount["source"], read_only=not mount.get("writable"), target=target)
     for path in request["binds"]:  # an interpreter may live below a place that has just been covered
-        if path.startswith(("/tmp/", "/dev/shm/", HOME + "/")) or path.startswith(at + "/"):
+        if path.startswith(("/tmp/", "/dev/shm/", HOME + "/", at + "/", *(f"{folder}/" for folder in hidden))):
             bind(base, path)
     system.mount("proc", f"{base}/proc", "proc", system.MS_NOSUID | system.MS_NODEV | system.MS_NOEXEC)
     os.chdir(base)
@@ -130,7 +133,8 @@ def build(request: Request) -> None:
     if "old root" not in opened:
         system.umount("/old")
     if "read-only" not in opened:
-        system.mount("none", "/", "", system.MS_REMOUNT | system.MS_BIND | system.MS_RDONLY | system.MS_NOSUID)
+        for path in ("/", *hidden):
+            system.mount("none", path, "", system.MS_REMOUNT | system.MS_BIND | system.MS_RDONLY | system.MS_NOSUID)
     if not request["network"] and "network" not in opened:
         loopback_up()
 

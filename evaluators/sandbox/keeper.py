@@ -278,7 +278,7 @@ def threads_of(uid: int) -> int:
 def rlimits(request: Request) -> list[tuple[int, int]]:
     """The limits each process of the candidate gets: what a group or the keeper's looks cannot catch between them."""
     limits, opened = request["limits"], request["opened"]
-    wanted = [(resource.RLIMIT_CORE, 0)]
+    wanted = [(resource.RLIMIT_CORE, 1)]  # with filters.py: no core dump, and no handler that is piped one
     if "files" not in opened:
         wanted.append((resource.RLIMIT_NOFILE, limits["files"]))
     if "disk" not in opened:

@@ -40,6 +40,7 @@ _WALLED = frozenset(RUNGS[:4])
 """Rungs that keep a candidate from the network and from folders that anyone may write to."""
 
 REQUIRED: dict[str, frozenset[str]] = {name: _EVERY for name in probe.ATTACKS} | {
+    "more processes than allowed": _EVERY,
     "connect to this machine": _WALLED,
     "connect to an abstract socket": _WALLED,
     "leave files for the next": _WALLED,
@@ -128,7 +129,6 @@ class _Scene:
             "change another process's limits": resource.prlimit(self.victims[1].pid, resource.RLIMIT_NOFILE)[0] == 77,
             "leave files for the next": bool(left),
             "make a user namespace": got.get("make a user namespace") == 0,
-            "more processes than allowed": _int(got.get("more processes than allowed")) > PROCESSES + 4,
         }
         for path in left:
             path.unlink()
@@ -196,6 +196,11 @@ def _attack(sandbox: LocalSandbox, scene: _Scene) -> tuple[list[str], list[str]]
         raise SandboxError(f"the self-test did not run: {outcome.failure.message if outcome.failure else 'no answer'}")
     worked = scene.effects(answer["got"])
     tried = [name for name in answer["tried"] if name in REQUIRED]
+    spawned = sandbox.call(command, "probe.py:spawn", (scene.facts(),))
+    tried.append("more processes than allowed")
+    ended = spawned.failure is not None and spawned.failure.kind is FailureKind.LIMIT
+    if not ended and not 0 < _int(_value(spawned)) <= PROCESSES + 4:
+        worked.add("more processes than allowed")
     eaten = sandbox.call(command, "probe.py:eat", (scene.facts(),))
     tried.append("memory by a tree of processes")
     if eaten.failure is None or eaten.failure.kind is not FailureKind.MEMORY:
@@ -254,7 +259,7 @@ def strongest() -> str:
 
 def open_sandbox(
     scratch: Path, *, unsafe: bool = False, gpus: int = 0, rung: str = "", preload: tuple[str, ...] = (),
-    network: bool = False, show: tuple[str, ...] = (),
+    network: bool = False, show: tuple[str, ...] = (), hide: tuple[str, ...] = (),
 ) -> LocalSandbox:  # fmt: skip
     """A sandbox at the strongest rung (or the named one). Raises SandboxError where only "bare" is left and `unsafe`
     was not asked for. Arguments as in `LocalSandbox`."""
@@ -265,7 +270,7 @@ def open_sandbox(
             "--unsafe runs them anyway"
         )
     devices = gpu_devices() if gpus else ()
-    return LocalSandbox(rung, scratch, preload=preload, devices=devices, network=network, show=show)
+    return LocalSandbox(rung, scratch, preload=preload, devices=devices, network=network, show=show, hide=hide)
 
 
 def gpu_devices() -> tuple[str, ...]:

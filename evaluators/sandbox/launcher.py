@@ -16,6 +16,7 @@ import errno
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -26,6 +27,9 @@ from evolve.evaluators.sandbox.cgroups import Group
 from evolve.evaluators.sandbox.jail import NAMESPACED
 
 Request = dict[str, Any]
+
+GONE = 3
+"""A keeper's exit code where the slot is gone."""
 
 
 def main() -> None:
@@ -46,34 +50,39 @@ def main() -> None:
         if os.getuid() == 0 and "capabilities" not in configuration["opened"]:
             system.drop_bounding_set()
     control.send(json.dumps({"ready": True}).encode())
+    waiting = select.poll()
+    waiting.register(control, select.POLLIN)
     while True:
-        data, fds, _, _ = socket.recv_fds(control, 1 << 22, 8)
-        if not data:
-            os._exit(0)
-        request: Request = {**configuration, **json.loads(data), "base": base}
-        if "stop" in request:  # meant for a candidate that had ended by then
-            continue
+        # A request is read by the keeper alone. What this process once held, every later candidate would find in the
+        # memory that it is forked with: the hidden inputs of those before it.
+        waiting.poll()
         child = os.fork()
         if child == 0:
-            _guarded(control, request, fds)
-        for fd in fds:
-            os.close(fd)
+            _guarded(control, {**configuration, "base": base})
         _, status = os.waitpid(child, 0)
         keeper.reap()  # orphans of a keeper that was itself killed end up here
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == GONE:
+            os._exit(0)
         if status != 0:
             control.send(json.dumps({"error": f"the keeper ended with status {status}"}).encode())
 
 
-def _guarded(control: socket.socket, request: Request, fds: list[int]) -> NoReturn:
+def _guarded(control: socket.socket, configuration: Request) -> NoReturn:
     """Run the keeper; what goes wrong in it is reported as our own failure."""
+    data, fds, _, _ = socket.recv_fds(control, 1 << 22, 8)
+    if not data:
+        os._exit(GONE)
+    request: Request = {**configuration, **json.loads(data)}
+    if "stop" in request:  # meant for a candidate that had ended by then
+        os._exit(0)
     try:
         report = _keep(control, request, fds)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # a RecursionError is one
         report = {"error": f"{type(error).__name__}: {error}"}
     try:
         control.send(json.dumps(report).encode())
     except OSError:
-        os._exit(1)  # the slot is gone
+        os._exit(GONE)
     os._exit(0)
 
 

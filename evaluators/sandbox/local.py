@@ -69,11 +69,13 @@ class LocalSandbox:
         devices: tuple[str, ...] = (),
         network: bool = False,
         show: tuple[str, ...] = (),
+        hide: tuple[str, ...] = (),
         opened: frozenset[str] = frozenset(),
     ) -> None:
         """scratch: a folder of this sandbox's own. preload: modules the launcher imports once for all candidates.
         devices: device nodes shown inside (a GPU's). network: what name resolution reads is shown. show: further host
-        paths shown read-only. opened: walls left out, for attack tests; the label then says UNPROTECTED."""
+        paths shown read-only. hide: host folders not shown even where they lie below one that is (a project in
+        /usr/src). opened: walls left out, for attack tests; the label then says UNPROTECTED."""
         if rung not in LABELS:
             raise SandboxError(f"no rung {rung!r}; there are {', '.join(LABELS)}")
         if unknown := opened - WALLS:
@@ -91,7 +93,12 @@ class LocalSandbox:
         self.label = LABELS[rung] if not opened else f"UNPROTECTED (open: {', '.join(sorted(opened))})"
         self.scratch = Path(scratch)
         self._preload, self._devices = preload, devices
-        self._binds = _binds(gpu=bool(devices), network=network, show=show)
+        self._binds, self._hide = _binds(gpu=bool(devices), network=network, show=show, hide=hide)
+        if self._hide and rung == "landlock":
+            raise SandboxError(
+                f"the sandbox rung 'landlock' cannot hide {self._hide[0]}, which lies below a folder that candidates must "
+                "read; move it elsewhere"
+            )
         self._lease: int | None = None
         self._group = None
         self.uid = os.getuid()
@@ -134,6 +141,7 @@ class LocalSandbox:
             "uid": self.uid,
             "scratch": str(self.scratch.absolute()),
             "binds": self._binds,
+            "hide": self._hide,
             "devices": list(self._devices),
             "preload": list(self._preload),
             "opened": sorted(self.opened),
@@ -362,8 +370,8 @@ def _copy_over(source: str, target: str) -> None:
             os.symlink(os.readlink(entry.path), into)
 
 
-def _binds(*, gpu: bool, network: bool, show: tuple[str, ...]) -> list[str]:
-    """What a jail shows read-only: the system's toolchain and this Python with its packages."""
+def _binds(*, gpu: bool, network: bool, show: tuple[str, ...], hide: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """What a jail shows read-only: the system's toolchain and this Python with its packages; and what it hides of that."""
     prefixes = {os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, sys.exec_prefix)} | {sys.prefix}
     wanted = list(_TOOLCHAIN)
     if gpu:
@@ -373,7 +381,17 @@ def _binds(*, gpu: bool, network: bool, show: tuple[str, ...]) -> list[str]:
     for path in (*sorted(prefixes), *show):
         if os.path.exists(path) and not any(_below(path, known) for known in wanted):
             wanted.append(path)
-    return [path for path in wanted if os.path.lexists(path)]
+    binds = [path for path in wanted if os.path.lexists(path)]
+    hidden = _shown(hide, [*binds, *prefixes])
+    again = [p for p in (*prefixes, *show) if os.path.exists(p) and any(_below(p, folder) for folder in hidden)]
+    return [*binds, *(path for path in again if path not in binds)], hidden
+
+
+def _shown(hide: tuple[str, ...], binds: list[str]) -> list[str]:
+    """Of the folders to hide, those that lie below a bind, outermost first; none that is itself one (an interpreter's)."""
+    real = sorted({os.path.realpath(path) for path in hide if os.path.isdir(path)})
+    folders = [os.path.realpath(bind) for bind in binds]
+    return [path for path in real if path not in folders and any(_below(path, folder) for folder in folders)]
 
 
 def _below(path: str, folder: str) -> bool:

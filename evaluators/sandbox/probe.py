@@ -92,7 +92,8 @@ def _namespace(facts: dict[str, Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _fork(facts: dict[str, Any]) -> int:
+def spawn(facts: dict[str, Any]) -> int:
+    """More processes than allowed: how many there were at once. May be ended for it."""
     children: list[int] = []
     try:
         while len(children) < facts["processes"] + 40:
@@ -120,7 +121,6 @@ ATTACKS = {
     "change another process's limits": _limit,
     "leave files for the next": _leave_files,
     "make a user namespace": _namespace,
-    "more processes than allowed": _fork,
 }
 
 

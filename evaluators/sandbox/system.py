@@ -83,6 +83,7 @@ _NUMBERS = {  # name -> (x86-64, arm64); -1: the architecture has no such call
     "sethostname": (170, 161),
     "setns": (308, 268),
     "setpriority": (141, 140),
+    "setrlimit": (160, 164),
     "settimeofday": (164, 170),
     "shmget": (29, 194),
     "socket": (41, 198),

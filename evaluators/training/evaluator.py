@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evolve.evaluators.bench import checked, logs, order
+from evolve.evaluators.bench import checked, logs, order, private_folders
 from evolve.evaluators.evaluator import Job, Site, Stage
 from evolve.evaluators.machine import machine
 from evolve.evaluators.materialise import Workshop
@@ -224,7 +224,8 @@ class _Engine:
         self.data = data.load(track, settings.get("data"))
         self.workshop = Workshop(site.archive, own / "trees")
         self.sandbox = open_sandbox(
-            own / "sandbox", unsafe=site.unsafe, gpus=track.gpus, rung=site.rung, preload=supervisor.PRELOAD
+            own / "sandbox", unsafe=site.unsafe, gpus=track.gpus, rung=site.rung, preload=supervisor.PRELOAD,
+            hide=private_folders(site),
         )
         self.hidden = supervisor.masks(track, own, self.sandbox.rung)
         self._cache = Path(site.scratch) / f"compiled-{track.name}"

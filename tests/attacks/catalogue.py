@@ -185,6 +185,7 @@ ATTACKS = (
     Attack("open_fanotify", ("seccomp",), holds_descriptor("fanotify")),
     Attack("use_the_other_system_call_table", ("seccomp",), lambda s, o, v: v == "survived"),
     Attack("raise_own_limits", None, over("files", LIMITS.files), why="a machine's root may itself lack that right"),
+    Attack("ask_for_a_core_handler", ("seccomp",), lambda s, o, v: s.watch.core_seen),
     Attack("become_root", ("uid", "capabilities"), lambda s, o, v: s.watch.root_seen),
     # limits
     Attack("open_many_files", ("files",), over("files", LIMITS.files + 8)),

@@ -27,10 +27,11 @@ uid = int(sys.argv[2])
 if uid != os.getuid():
     os.setgroups([]); os.setresgid(uid, uid, uid); os.setresuid(uid, uid, uid)
 ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
 os.dup2(os.open(sys.argv[1] + "/file", os.O_RDONLY), 9)
 os.dup2(os.open(sys.argv[1] + "/pipe", os.O_RDWR), 8)
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(3600)
 """
 
 
@@ -232,7 +233,7 @@ class Watch:
         self.most: dict[str, int] = {}
         self.descriptors: set[str] = set()
         self.user_namespaces: set[str] = set()
-        self.root_seen = self.tracer_seen = self.served = False
+        self.root_seen = self.tracer_seen = self.served = self.core_seen = False
 
     @contextlib.contextmanager
     def looking(self, ours: set[int]) -> Iterator[None]:
@@ -262,8 +263,9 @@ class Watch:
             self.served |= connection.recv(16) == b"served"
 
     def _look(self, ours: set[int], home: str) -> None:
-        from evolve.evaluators.sandbox.keeper import descendants
+        from evolve.evaluators.sandbox.keeper import _share, descendants
 
+        theirs = []
         total = {"processes": 0, "threads": 0, "rss": 0, "hidden": 0}
         for pid in descendants(os.getpid()):
             if pid in ours:
@@ -274,15 +276,20 @@ class Watch:
                 mine = status["Name"] == self.scene.mark or status["Uid"].split()[0] == str(self.scene.uid)
                 if status["Name"] == self.scene.mark:
                     self.root_seen |= status["Uid"].split()[0] == "0"
+                    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+                    self.core_seen |= any(line.split()[4:5] == ["0"] for line in limits if line.startswith("Max core"))
                     namespace = os.readlink(f"/proc/{pid}/ns/user")
                     if namespace != home:
                         self.user_namespaces.add(namespace)
                     self._descriptors(pid, total)
                     self._disk(pid)
                 if mine:
+                    theirs.append(pid)
                     total["processes"] += 1
                     total["threads"] += int(status["Threads"])
                     total["rss"] += sum(int(status[k].split()[0]) << 10 for k in ("RssAnon", "RssShmem") if k in status)
+        if total["rss"] > LIMITS.memory:  # what forks share was counted once for each
+            total["rss"] = sum(_share(pid) for pid in theirs)
         with contextlib.suppress(OSError):
             self.tracer_seen |= "TracerPid:\t0" not in Path(f"/proc/{self.scene.twin.pid}/status").read_text()
         for name, value in total.items():

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
 import struct
+import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from evolve.evaluators import channel
 from evolve.evaluators.channel import Refused, Tensor, pack, tensors
 from evolve.evaluators.testing import ChannelContract
 
@@ -48,3 +52,23 @@ def test_nan_passes_where_it_may() -> None:
     header, body = {"tensors": [["x", "float32", [1]]]}, struct.pack("f", float("nan"))
     assert np.isnan(tensors(header, body, {"x": Tensor("float32", (1,), any_value=True)})["x"][0])
     assert pack(header, body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" + b",".join([b"[]"] * 200_000) + b"]", b"[" + b",".join([b"[" * 31 + b"]" * 31] * 10_000) + b"]",
+        b"[" + b",".join([b'{"a":1}'] * 80_000) + b"]", b"[" + b",".join([b"9" * 400] * 2_000) + b"]",
+    ],
+    ids=["lists", "nested", "objects", "digits"],
+)  # fmt: skip
+def test_a_hostile_frame_costs_the_referee_little(text: bytes) -> None:
+    """What is looked at for each value costs a few times what the parser itself does (it was up to 30 times)."""
+
+    def seconds(work: Callable[[bytes], object]) -> float:
+        began = time.process_time()
+        work(text)
+        return time.process_time() - began
+
+    parse, checked = (min(seconds(work) for _ in range(3)) for work in (json.loads, channel.strict_json))
+    assert checked < 8 * parse + 0.02, (checked, parse)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,3 +152,38 @@ def test_a_candidate_has_no_capability(rung: str, how: str, tmp_path: Path, inte
             said = sandbox.run(Command(("/bin/grep", "-E", "Cap(Eff|Prm)", "/proc/self/status"), tree)).stdout
         caps = dict(re.findall(r"(Cap\w+):\D*([0-9a-f]{16})", said))
         assert caps["CapEff"] == caps["CapPrm"] == "0" * 16, said
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to put a folder below /usr")
+@pytest.mark.parametrize("rung", ["native", "userns", "bubblewrap", "landlock"])
+def test_a_project_below_the_toolchain_is_not_seen(rung: str, tmp_path: Path, interpreter_for_all: None) -> None:
+    """As in many containers: a project in /usr/src, which the toolchain's mount shows."""
+    with tempfile.TemporaryDirectory(dir="/usr/local", prefix="evolve-test-") as project:
+        os.chmod(project, 0o755)
+        Path(project, "answers.json").write_text("the answers")
+        os.mkdir(f"{project}/tools")
+        Path(project, "tools/tool").write_text("a tool")
+        for part in (tmp_path, *tmp_path.parents):
+            if part.owner() == "root" and str(part).startswith("/tmp/"):
+                part.chmod(0o755)
+        try:
+            sandbox = LocalSandbox(rung, tmp_path / "s", hide=(project,), show=(f"{project}/tools",))
+        except SandboxError as error:
+            if rung == "landlock":
+                assert "cannot hide" in str(error)
+                return
+            pytest.skip(str(error))
+        try:
+            line = f"cat {project}/answers.json; cat {project}/tools/tool; echo x > {project}/left; ls {project}"
+            outcome = sandbox.run(Command(("/bin/sh", "-c", line), tree_of(tmp_path / "t")))
+        finally:
+            sandbox.close()
+        assert outcome.stdout == "a tooltools\n" and not Path(project, "left").exists()
+
+
+def test_what_is_hidden_is_only_what_would_be_shown(tmp_path: Path) -> None:
+    binds = [str(tmp_path / "a"), str(tmp_path / "b")]
+    for name in ("a/project", "b", "c"):
+        (tmp_path / name).mkdir(parents=True)
+    wanted = tuple(str(tmp_path / name) for name in ("a/project", "b", "c", "nothing"))
+    assert local._shown(wanted, binds) == [str(tmp_path / "a/project")]
