@@ -2,15 +2,16 @@
 
     python benchmarks/sandbox/soak.py [--count 10000] [--slots 2] [--out results/soak.json]
 
-Watched before and after: processes, mounts, cgroups, leased user ids, bytes of scratch, memory of the slots. Throughput of
-the honest is compared with a run of honest ones alone, net of the slot time that hostile ones use (each up to its own
-limit and a second).
+Watched before and after: processes, mounts, control groups whose user id nobody holds, files left in shared folders; and
+after each block: bytes of scratch, memory and open files of the slots. Throughput of the honest is compared with that of
+honest ones alone, in blocks between, net of the slot time that hostile ones use (each up to its own limit and a second).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import json
 import os
 import random
@@ -75,13 +76,48 @@ HOSTILE = {
 }
 
 
-def system() -> dict[str, int]:
-    root = Path("/sys/fs/cgroup")
-    groups = sum(1 for path in root.rglob("evolve-6*") if path.is_dir()) if root.is_dir() else 0
+def system(groups: set[str]) -> dict[str, int]:
+    """What is there now. groups: folders of control groups that the slots' candidates were seen in."""
     return {
         "processes": len(descendants(os.getpid())), "mounts": Path("/proc/self/mountinfo").read_text().count("evolve-soak-"),
-        "groups": groups, "left in /tmp": int(Path("/tmp/left").exists()) + int(Path("/dev/shm/left").exists()),
+        "groups": sum(os.path.isdir(group) and not _leased(group) for group in groups),
+        "left in /tmp": int(Path("/tmp/left").exists()) + int(Path("/dev/shm/left").exists()),
     }  # fmt: skip
+
+
+def _leased(group: str) -> bool:
+    """Whether somebody holds the user id that a group is named after; elsewhere on the machine others come and go."""
+    try:
+        with open(f"/run/evolve-uids/{group.rpartition('-')[2]}") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def groups_below(root: int) -> set[str]:
+    found = set()
+    for pid in descendants(root):
+        try:
+            text = Path(f"/proc/{pid}/cgroup").read_text()
+        except OSError:
+            continue
+        names = {line.rsplit("/", 1)[1] for line in text.splitlines() if "/evolve-6" in line}
+        found |= {str(path) for name in names for path in Path("/sys/fs/cgroup").glob(f"*/{name}")}
+        found |= {str(path) for name in names for path in Path("/sys/fs/cgroup").glob(name)}
+    return found
+
+
+def slots_files() -> int:
+    total = 0
+    for pid in descendants(os.getpid()):
+        try:
+            total += len(os.listdir(f"/proc/{pid}/fd"))
+        except OSError:
+            continue
+    return total
 
 
 def slots_pss() -> int:
@@ -118,47 +154,57 @@ class Soak:
         return str(builder.write())
 
     async def run(self, kinds: list[str]) -> dict[str, Any]:
-        trees = [self.tree((HONEST if k == "honest" else HOSTILE[k]) + f"# {i}\n") for i, k in enumerate(kinds)]
-        before = system()
+        """The kinds in blocks of BLOCK, each after ALONE honest ones by themselves, so that both see the same load."""
+        before = system(set())
         executor = LocalExecutor({"soak": self.site}, self.slots)
         await (await executor.start(Job("warm", "soak", (self.site.base,), "run"))).result()
-        memory: list[int] = []
         wrong: Counter[str] = Counter()
-        hostile_seconds = 0.0
-        began = time.monotonic()
+        seen: dict[str, list[int]] = {"slots_pss_mib": [], "slots_files": [], "scratch_bytes": []}
+        groups: set[str] = set()
+        hostile_seconds, wall, alone_wall, alone = 0.0, 0.0, 0.0, 0
 
-        async def one(index: int) -> None:
+        async def one(name: str, kind: str) -> None:
             nonlocal hostile_seconds
-            evidence: Evidence = await (await executor.start(Job(str(index), "soak", (trees[index],), "run"))).result()
-            scored = bool(evidence.samples)
-            if scored != (kinds[index] == "honest"):
-                wrong[kinds[index]] += 1
-            if kinds[index] != "honest":
+            tree = self.tree((HONEST if kind == "honest" else HOSTILE[kind]) + f"# {name}\n")
+            evidence: Evidence = await (await executor.start(Job(name, "soak", (tree,), "run"))).result()
+            if bool(evidence.samples) != (kind == "honest"):
+                wrong[kind] += 1
+            if kind != "honest":
                 hostile_seconds += min(evidence.cost.wall, 1.5)
-            if index % max(len(kinds) // 10, 1) == 0:
-                memory.append(slots_pss())
+            groups.update(groups_below(os.getpid()) if len(groups) < 3 * self.slots else ())
 
-        for start in range(0, len(kinds), 200):
-            await asyncio.gather(*(one(i) for i in range(start, min(start + 200, len(kinds)))))
-        wall = time.monotonic() - began
-        during = {"scratch_bytes": scratch_bytes(self.folder / "scratch"), "slots_pss_mib": memory}
+        for start in range(0, len(kinds), BLOCK):
+            began = time.monotonic()
+            await asyncio.gather(*(one(f"a{start + i}", "honest") for i in range(ALONE)))
+            alone_wall, alone = alone_wall + time.monotonic() - began, alone + ALONE
+            began = time.monotonic()
+            await asyncio.gather(*(one(str(start + i), kind) for i, kind in enumerate(kinds[start : start + BLOCK])))
+            wall += time.monotonic() - began
+            for name, value in (("slots_pss_mib", slots_pss()), ("slots_files", slots_files()),
+                                ("scratch_bytes", scratch_bytes(self.folder / "scratch"))):  # fmt: skip
+                seen[name].append(value)
+            print(f"{start + BLOCK} of {len(kinds)}, {wall + alone_wall:.0f} s, wrong: {dict(wrong)}", file=sys.stderr, flush=True)
         await executor.close()
+        honest = kinds.count("honest") / (wall * self.slots - hostile_seconds)
         return {
-            "count": len(kinds), "hostile": sum(k != "honest" for k in kinds), "wall_s": round(wall, 1),
-            "hostile_slot_s": round(hostile_seconds, 1), "wrong": dict(wrong), "before": before, "after": system(), **during,
-            "honest_per_slot_s": round(kinds.count("honest") / (wall * self.slots - hostile_seconds), 2),
+            "count": len(kinds), "hostile": len(kinds) - kinds.count("honest"), "wall_s": round(wall, 1),
+            "hostile_slot_s": round(hostile_seconds, 1), "wrong": dict(wrong), "before": before, "after": system(groups),
+            "groups_used": len(groups), **seen, "honest_per_slot_s": round(honest, 2), "alone": alone,
+            "alone_wall_s": round(alone_wall, 1), "alone_per_slot_s": round(alone / (alone_wall * self.slots), 2),
         }  # fmt: skip
+
+
+BLOCK, ALONE = 500, 60
 
 
 def soak(count: int, slots: int, seed: int = 1) -> dict[str, Any]:
     rng = random.Random(seed)
     kinds = [rng.choice(list(HOSTILE)) if rng.random() < 0.3 else "honest" for _ in range(count)]
-    out: dict[str, Any] = {"slots": slots, "load": os.getloadavg()}
+    out: dict[str, Any] = {"slots": slots, "load_before": os.getloadavg()}
     with tempfile.TemporaryDirectory(prefix="evolve-soak-") as folder:
-        alone = ["honest"] * max(min(count // 5, 500), 20)
-        out["honest_alone"] = asyncio.run(Soak(Path(folder) / "a", slots).run(alone))
-        out["mixed"] = asyncio.run(Soak(Path(folder) / "b", slots).run(kinds))
-    out["throughput_ratio"] = round(out["mixed"]["honest_per_slot_s"] / out["honest_alone"]["honest_per_slot_s"], 3)
+        mixed = asyncio.run(Soak(Path(folder) / "b", slots).run(kinds))
+    out |= {"load_after": os.getloadavg(), "mixed": mixed}
+    out["throughput_ratio"] = round(mixed["honest_per_slot_s"] / mixed["alone_per_slot_s"], 3)
     return out
 
 
