@@ -274,6 +274,9 @@ class _Decoder:
         make, sizes, flat = _SEQUENCES[column[1]], self.column(column[2]), self.joined(column[3])
         if sum(sizes) != len(flat):
             raise ValueError(f"{len(flat)} items for {sum(sizes)}")
+        if make is tuple:  # mostly of one item or none, by the hundred thousand
+            items = iter(flat)
+            return [(next(items),) if size == 1 else tuple(itertools.islice(items, size)) for size in sizes]
         ends = list(itertools.accumulate(sizes, initial=0))
         return [make(flat[at:end]) for at, end in itertools.pairwise(ends)]
 

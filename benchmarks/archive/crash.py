@@ -83,7 +83,7 @@ def main() -> None:
         "kills": len(kills),
         "acknowledged": sum(int(k["acknowledged"]) for k in kills),
         "lost": 0,  # a lost one ends the script
-        "each_kill": kills,
+        "each_kill": [[round(k["after_s"], 3), k["acknowledged"], k["found"]] for k in kills],
         "cuts": cuts,
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
         "git": subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.strip(),

@@ -33,7 +33,7 @@ class Ledger:
     state: str = "running"
     closed: str = ""
     classes: dict[str, dict[str, float]] = field(default_factory=dict)
-    _judged: set[bytes] = field(default_factory=set)
+    _unjudged: set[str] = field(default_factory=set)
     _tuning: set[str] = field(default_factory=set)
 
     # ---- questions -----------------------------------------------------------------------------------------------
@@ -137,14 +137,17 @@ class Ledger:
         self.gpu_seconds += event.gpu_seconds
         self._charge("work", seconds=event.seconds)
 
+    def on_imported(self, event: ev.Imported, recorded: ev.Recorded) -> None:
+        self._unjudged.add(event.candidate)
+
     def on_born(self, event: ev.Born, recorded: ev.Recorded) -> None:
+        self._unjudged.add(event.candidate)
         if event.operator.startswith("tune"):
             self._tuning.add(event.candidate)
 
     def on_judged(self, event: ev.Judged, recorded: ev.Recorded) -> None:
-        commit = bytes.fromhex(event.candidate)
-        if commit not in self._judged:
-            self._judged.add(commit)
+        if event.candidate in self._unjudged:
+            self._unjudged.remove(event.candidate)
             self.evaluations += 1
             self._charge(self._class_of(event.candidate), evaluations=1)
 
