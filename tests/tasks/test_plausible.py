@@ -44,7 +44,7 @@ def test_with_history_the_usual_step_is_the_measure() -> None:
     assert not asked(1.03, 1.0, small), "eight times the usual step"
     assert asked(1.05, 1.0, small)
     assert not asked(1.05, 1.0, [0.05, 0.02, 0.04]), "where steps are large, that is one of them"
-    assert asked(20.0, 1.0, [0.5] * 8), "more than ten times as good is always asked about"
+    assert asked(20.0, 1.0, [0.5] * 8), "more than eight times as good is always asked about"
     assert not asked(1.009, 1.0, [1e-7] * 8), "a hundredth never is"
     assert asked(1.05, 1.0, [*small, 0.9]), "one great step does not excuse the next"
 
