@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from evolve import evaluators
 from evolve.errors import RepositoryError
 from evolve.evaluators.evaluator import Job
 from evolve.evaluators.executors import LocalExecutor
@@ -37,10 +38,23 @@ class Rerun:
 
 
 def stored(archive: Archive, state: RunState, candidate: Candidate) -> list[Evidence]:
-    """The evidence of a candidate that counts for its verdict now, oldest first."""
-    events = (archive.event(oid) for oid in state.lineage.measured.get(candidate.commit, ()))
-    counted = state.lineage.counted(candidate.task)
-    return [e.evidence for e in events if isinstance(e, ev.Measured) and e.epoch in counted]
+    """The evidence of a candidate that counts for its verdict now, oldest first, as its evaluator reads it today."""
+    counted, opened = state.lineage.counted(candidate.task), state.lineage.opened
+    assert opened is not None
+    task = Task.parse(opened.tasks[candidate.task].source, where=f"task {candidate.task}")
+    found = []
+    for oid in state.lineage.measured.get(candidate.commit, ()):
+        event = archive.event(oid)
+        if isinstance(event, ev.Measured) and event.epoch in counted:
+            kept = _kept(archive, oid) if task.evaluate.evaluator not in ("command", "script") else {}
+            found.append(evaluators.reread(task, event.evidence, kept))
+    return found
+
+
+def _kept(archive: Archive, oid: str) -> dict[str, str]:
+    """The artifacts of an event as text."""
+    texts = {name: archive.artifact(oid, name) for name in archive.recorded(oid).artifacts}
+    return {name: data.decode("utf-8", "replace") for name, data in texts.items() if data is not None}
 
 
 # ---- measured again --------------------------------------------------------------------------------------------------

@@ -79,6 +79,13 @@ class KernelEvaluator:
         self._workshop: Any = None
 
     @staticmethod
+    def reread(task: Task, evidence: Evidence, kept: Mapping[str, str]) -> Evidence:
+        """The evidence judged again from the calls kept beside it; see `evolve.evaluators.reread`."""
+        from evolve.evaluators.kernels.again import reread
+
+        return reread(evidence, kept, int(task.evaluate.settings.get("hidden", 1)) > 0, _sort)
+
+    @staticmethod
     def members(task: Task) -> list[tuple[str, Mapping[str, str]]]:
         """One task for each problem of the pack that the task's seed has a kernel for; `only` picks among them.
 
