@@ -150,7 +150,7 @@ def measure(place: Path, n: int, opens: int, clicks: int) -> dict[str, Any]:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         found["chromium"] = browser.version
         found["first"] = start(place, browser)
-        found["again"] = [start(place, browser) for _ in range(3)]
+        found["again"] = [start(place, browser) for _ in range(2)]
         found |= used(place, browser, n, opens, clicks)
         browser.close()
     return found

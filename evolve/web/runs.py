@@ -23,6 +23,9 @@ from evolve.web.index import Index, headline, subject
 POLL = 0.25
 """Seconds between two looks at the logs' refs."""
 
+PATIENCE = 3.0
+"""Seconds that closing waits for the thread that follows a run."""
+
 CHUNK = 400
 """Events indexed at a time; the lock is held for about 10 ms."""
 
@@ -59,8 +62,9 @@ class Live:
 
     def close(self) -> None:
         self._ended.set()
-        self._thread.join()
-        self._archive.close()
+        self._thread.join(PATIENCE)
+        if not self._thread.is_alive():  # else it reads through a long log, and ends with the process
+            self._archive.close()
 
     # ---- following -----------------------------------------------------------------------------------------------
 
