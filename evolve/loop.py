@@ -82,6 +82,7 @@ async def evolve(search: Search, work: Pipeline, watch: Watcher) -> None:
                 case ProposalSlotFree(mutator):
                     if search.wants_more(mutator):
                         work.propose(search.ask(mutator))
+                        await asyncio.sleep(0)  # it begins with what its brief saw, before anything else is told
                 case Answered(brief, proposal):
                     if job := search.accept(brief, proposal):  # a commit and its first stage; or a recorded refusal
                         work.measure(job)

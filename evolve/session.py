@@ -27,6 +27,7 @@ from evolve.mutators.tune import Tune
 from evolve.opening import Opened
 from evolve.population import events as ev
 from evolve.population import selection
+from evolve.population.archive import Archive
 from evolve.population.brief import Brief
 from evolve.population.candidate import Candidate
 from evolve.population.policy import Policy
@@ -284,8 +285,8 @@ class Session:
         """All evidence of a candidate that counts for its verdict, oldest first, read back from the log."""
         return stored(self.opened.archive, self.state, self.state.candidates[commit])
 
-    def _books(self) -> _Books:
-        return _Books(self.opened)
+    def _books(self) -> ArchiveBooks:
+        return ArchiveBooks(self.opened.archive)
 
     def _open_session(self) -> None:
         site = next(iter(self.opened.sites.values()))
@@ -330,11 +331,11 @@ def targets(opened: Opened) -> dict[str, float]:
     return wanted
 
 
-class _Books:
+class ArchiveBooks:
     """What a desk reads of the archive (evolve.desk.Books)."""
 
-    def __init__(self, opened: Opened) -> None:
-        self._archive = opened.archive
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
 
     def file(self, tree: str, path: str) -> bytes | None:
         return self._archive.store.file(tree, path)

@@ -97,6 +97,8 @@ def _tasks(context: click.Context, parameter: click.Parameter, incomplete: str) 
               help="Set a part of the search policy of a new run, such as tune=off (docs/search.md).")  # fmt: skip
 @click.option("--on", "hooks", nargs=2, multiple=True, metavar="EVENT CMD",
               help="Run the shell command CMD on EVENT: champion, stalled or finished.")  # fmt: skip
+@click.option("--replay", is_flag=True,
+              help="Run the search of a run again from its archive and compare: no network, nothing measured or written.")  # fmt: skip
 @click.option("--ui", is_flag=True, help="Serve the web UI beside the run, and print its address.")
 @click.option("--detach", is_flag=True, help="Go on in the background; follow with 'evolve status --watch'.")
 @click.option("--detached", is_flag=True, hidden=True)
@@ -114,6 +116,8 @@ def command(
     second one stops at once; nothing recorded is lost either way. Options may also be given as EVOLVE_* variables and
     in the user's config.toml (docs/cli.md).
     """
+    if options["replay"]:
+        return _replay(options["name"] or next(iter(tasks), None), as_json)
     settings = _settings(tasks, options)
     if detach:
         return _detach(context.meta["evolve.arguments"])
@@ -208,6 +212,26 @@ def _until(texts: tuple[str, ...]) -> dict[str, float]:
 def _cores() -> int:
     """Those this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _replay(name: str | None, as_json: bool) -> int:
+    """Exit code 0 where the replay came to the same, 1 where it did not."""
+    import asyncio
+    from dataclasses import asdict
+
+    from evolve.cli.common import open_archive, pick_run, plain, print_json
+    from evolve.replay import Replay
+
+    archive = open_archive()
+    found = asyncio.run(Replay(archive, pick_run(archive, name)).run())
+    if as_json:
+        print_json(asdict(found))
+    else:
+        click.echo(f"{found.briefs} briefs, {found.proposals} proposals and {found.decided} events were decided again")
+        if found.taken:
+            click.echo(f"{found.taken} more were taken from the record")
+        click.echo(plain(f"it differs: {found.difference}") if found.difference else f"run {found.run}: the same result")
+    return 1 if found.difference else 0
 
 
 # ---- in the background -----------------------------------------------------------------------------------------------

@@ -71,28 +71,31 @@ def _check(name: str, settings: Mapping[str, Any], where: str) -> None:
             raise UsageError(f"{where}: [{name}] has the unknown key {key!r}; {hint}")
 
 
-def load(word: str, models: Mapping[str, Mapping[str, Any]] | None = None) -> Model:
-    """The model of a name in the models file, or of a word `api/ID[@base_url]`. Raises UsageError naming the known."""
+def load(word: str, models: Mapping[str, Mapping[str, Any]] | None = None, *, offline: bool = False) -> Model:
+    """The model of a name in the models file, or of a word `api/ID[@base_url]`. Raises UsageError naming the known.
+
+    offline: it is never sent anything, so it needs no key.
+    """
     models = table() if models is None else models
     if word in models:
-        return make(word, models[word])
+        return make(word, models[word], offline=offline)
     api, slash, rest = word.partition("/")
     if slash and api in _KEYS and rest:
         identity, _, url = rest.partition("@")
-        return make(identity, {"api": api, "id": identity} | ({"base_url": url} if url else {}))
+        return make(identity, {"api": api, "id": identity} | ({"base_url": url} if url else {}), offline=offline)
     known = ", ".join(models) or f"none: {config_path()} does not exist"
     raise UsageError(
         f"no model {word!r}; models file: {known}. In one word: anthropic/ID, openai/ID@http://host:port/v1"
     )
 
 
-def make(name: str, settings: Mapping[str, Any]) -> Model:
-    """A model from its table. Raises UsageError where its key is not in the environment."""
+def make(name: str, settings: Mapping[str, Any], *, offline: bool = False) -> Model:
+    """A model from its table. Raises UsageError where its key is not in the environment and it needs one."""
     _check(name, settings, "models")
     api = settings["api"]
     variable = settings.get("key_env", _KEY_ENV[api])
     key = os.environ.get(variable)
-    if key is None and ("base_url" not in settings or "key_env" in settings):
+    if key is None and not offline and ("base_url" not in settings or "key_env" in settings):
         raise UsageError(f"model {name!r} needs a key: set {variable}, or name another variable as key_env")
     patience = Patience(stall=float(settings.get("stall", 300)), cap=float(settings.get("longest_wait", 600)))
     price = _price(name, settings)

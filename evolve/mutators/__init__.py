@@ -98,11 +98,11 @@ class Mutator(Protocol):
         ...
 
 
-def load(names: Sequence[str]) -> list[Mutator]:
+def load(names: Sequence[str], *, offline: bool = False) -> list[Mutator]:
     """Mutators by name: ours ("syntactic", "random-search"), or registered under the entry point group
     `evolve.mutators` as a class, a function that makes one, or an object.
 
-    Raises UsageError for an unknown name, for one given twice, and for what is no mutator.
+    offline: for a replay; models reach no service and need no key. Raises UsageError for an unknown name, for one given twice, and for what is no mutator.
     """
     from importlib.metadata import entry_points
 
@@ -117,7 +117,7 @@ def load(names: Sequence[str]) -> list[Mutator]:
     for name in names:
         if name in ours:
             found: object = ours[name]()
-        elif (worded := named.make(name)) is not None:
+        elif (worded := named.make(name, offline=offline)) is not None:
             found = worded
         elif name in others:
             loaded = others[name].load()

@@ -9,15 +9,22 @@ tune, outside       without settings
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from evolve.errors import UsageError
 from evolve.mutators import Mutator
 
+if TYPE_CHECKING:
+    from evolve.models import Model
+
 NAMES = ("tune", "outside", "model[:MODEL,...]", "tool:MODEL[,...]", "agent:PROFILE[=MODEL]")
 
 
-def make(word: str) -> Mutator | None:
-    """The mutator, or None for a word that is none of these. Raises UsageError for one that is and cannot be made."""
+def make(word: str, *, offline: bool = False) -> Mutator | None:
+    """The mutator, or None for a word that is none of these. Raises UsageError for one that is and cannot be made.
+
+    offline: for a replay; its models reach no service and need no key.
+    """
     kind, _, rest = word.partition(":")
     if word == "tune":
         from evolve.mutators.tune import Tune
@@ -28,7 +35,7 @@ def make(word: str) -> Mutator | None:
 
         return Outside()
     if kind in ("model", "tool"):
-        return _model(kind, rest or os.environ.get("EVOLVE_MODEL", ""))
+        return _model(kind, rest or os.environ.get("EVOLVE_MODEL", ""), offline)
     if kind == "agent":
         from evolve.mutators.agent import named
 
@@ -36,12 +43,14 @@ def make(word: str) -> Mutator | None:
     return None
 
 
-def _model(kind: str, words: str) -> Mutator:
+def _model(kind: str, words: str, offline: bool) -> Mutator:
     from evolve.gates import Smoke
+    from evolve.models.scripted import Offline
     from evolve.models.settings import load
     from evolve.mutators.model import ModelMutator
 
     if not words:
         raise UsageError("mutator 'model' needs a model: --mutator model:NAME, or EVOLVE_MODEL=NAME (docs/models.md)")
-    models = {model.name: model for model in (load(word.strip()) for word in words.split(","))}
+    found = [load(word.strip(), offline=offline) for word in words.split(",")]
+    models: dict[str, Model] = {model.name: Offline(model) if offline else model for model in found}
     return ModelMutator(models, tool=kind == "tool", gate=Smoke.own())
