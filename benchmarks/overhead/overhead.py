@@ -131,6 +131,7 @@ def run(place: Path, args: argparse.Namespace) -> dict[str, object]:
         settings, mutators={"scripted": mutator}, progress=progress,
         executor=lambda opened: InProcessExecutor({"noop": Nothing(opened)}, args.in_flight),
     )  # fmt: skip
+    load = os.getloadavg()[0]
     began, cpu_began = time.monotonic(), cpu()
     result = api.run(session)
     seconds, spent = time.monotonic() - began, cpu() - cpu_began
@@ -149,6 +150,7 @@ def run(place: Path, args: argparse.Namespace) -> dict[str, object]:
         "latency": args.latency,
         "proposals": args.proposals,
         "machine": machine(),
+        "load": [round(load, 2), round(os.getloadavg()[0], 2)],
         "when": time.strftime("%Y-%m-%d"),
     }
 

@@ -1,0 +1,154 @@
+"""The spine's recorded figures as a page: `python benchmarks/figures.py > docs/results/figures.md`.
+
+Reads nothing but the JSON that the benchmarks left; what is not on record has no row. A test holds page and JSON together.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from benchmarks.tasks import keyless
+
+HEAD = """# Recorded figures
+
+Made by `python benchmarks/figures.py` from the raw JSON in `benchmarks/`; do not edit. Each section names the script that
+measures it again. Load is the machine's one-minute load average while it was measured; a load above the number of cores
+means that others used them too.
+"""
+
+
+def read(name: str) -> Any:
+    """The record of that name below `benchmarks/`, or None."""
+    path = HERE / name
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def overhead() -> Iterator[str]:
+    runs = [
+        (name, record)
+        for name in ("overhead/results/no-op.json", "overhead/results/latency.json")
+        if (record := read(name)) is not None
+    ]
+    if not runs:
+        return
+    yield "\n## Overhead (`benchmarks/overhead/overhead.py`)\n"
+    yield (
+        "In-process evaluator that answers at once, scripted mutator, durable archive, default selector, duplicate check on. "
+        "Flatness: median of the last three windows of 1,000 over that of the first three.\n"
+    )
+    yield from table(
+        ("candidates", "model latency", "in flight", "candidates/s", "CPU ms each", "flatness: rate, CPU", "PSS", "disk each", "load"),
+        [
+            (
+                f"{run['candidates']:,}", f"{run['latency']:g} s x {run['proposals']} slots" if run["latency"] else "none",
+                str(run["in_flight"]), f"{run['per_second']:.2f}", f"{run['cpu_ms_per_candidate']:.2f}",
+                f"{run['flatness']:.2f}, {run['cpu_flatness']:.2f}" if "flatness" in run else "",
+                f"{run['pss_mib']:.0f} MiB", f"{run['disk_bytes_per_candidate']['after_maintenance'] / 1e3:.1f} kB",
+                " to ".join(f"{load:g}" for load in run.get("load", [])),
+            )
+            for _, run in runs
+        ],
+    )  # fmt: skip
+    for _, run in runs:
+        if run["latency"]:
+            ideal = run["proposals"] / run["latency"]
+            yield f"\nWith a model that takes {run['latency']:g} s: {run['per_second'] / ideal:.1%} of the ideal {ideal:g}/s."
+        else:
+            opening = run["opening_seconds"]
+            yield (
+                f"\nOpening the archive of {run['candidates']:,}: {opening['warm_again']:.2f} s warm, "
+                f"{opening['cache_deleted']:.2f} s with everything disposable deleted (interpreter start not counted)."
+            )
+
+
+def kills() -> Iterator[str]:
+    writer, runs = read("archive/results/crash.json"), read("resume/results.json")
+    if writer:
+        yield "\n## Kills and power cuts (`benchmarks/archive/crash.py`, `benchmarks/resume/kills.py`)\n"
+        yield (
+            f"A writer under load killed at a uniform time: {writer['kills']} kills, {writer['acknowledged']:,} acknowledged "
+            f"events, {writer['lost']} lost."
+        )
+        yield ""
+        yield from table(
+            ("power cuts of a writer", "cuts", "something acknowledged gone, or damage"),
+            [(", ".join(cut["options"]), str(cut["cuts"]), str(cut["wrong"])) for cut in writer["cuts"]],
+        )
+        yield "\n`durable=no` and `order=ref-first` are broken on purpose: the test must see it."
+    if runs:
+        yield (
+            f"\nWhole runs killed and started again with the same command: {runs['kills']} kills over {runs['runs']} runs, "
+            f"{runs['kills_before_the_first_verdict']} of them before a first verdict; {runs['verdicts']:,} verdicts, "
+            f"{runs['lost']} lost, {runs['measured_twice']} jobs measured twice; load {runs['load'][0]:g} to {runs['load'][1]:g}."
+        )
+
+
+def champion() -> Iterator[str]:
+    rows = read("champion/results.json")
+    if rows:
+        yield "\n## The champion rule (`benchmarks/champion/null_runs.py`)\n"
+        yield from table(
+            ("all-null runs", "candidates each", "calibration runs", "confirm", "false champions", "upper 95%", "3 sigma promoted"),
+            [
+                (
+                    f"{row['runs']:,}", str(row["candidates"]), str(row["calibration_runs"]), str(row["confirm"]),
+                    f"{row['false_champion_rate']:.1%}", f"{row['false_champion_upper95']:.1%}",
+                    f"{row['planted_3_sigma_promoted']:.1%}",
+                )
+                for row in rows
+            ],
+        )  # fmt: skip
+
+
+def search() -> Iterator[str]:
+    rows = keyless.read(HERE / "tasks" / "keyless.jsonl")
+    if not rows:
+        return
+    yield "\n## The key-less search (`benchmarks/tasks/keyless.py`)\n"
+    yield (
+        "Whole searches with the syntactic mutator and the live random search beside it, at equal evaluations; circle_packing "
+        "for two minutes with two workers, the others for a fixed number of evaluations. The search's value is its champion's "
+        "(measured afresh where the task is noisy), the control's its best single measurement. Bounds: one-sided 95% lower "
+        "bound of the mean advantage over the seeds, in the metric's unit.\n"
+    )
+    lines = []
+    for row in keyless.summary(rows):
+        sign = -1 if row["goal"] == "min" else 1
+        mine = [r for r in rows if r["task"] == row["task"]]
+        origin = statistics.median(sign * r["origin"] for r in mine)
+        control = statistics.median(sign * r["control"] for r in mine)
+        lines.append(
+            (
+                row["task"], f"{row['metric']} ({row['goal']})", str(row["runs"]), f"{row['evaluations']:,g}", f"{origin:.3f}",
+                f"{control:.3f}", f"{sign * row['best_min']:.3f}", f"{sign * row['best_median']:.3f}",
+                f"{row['wins_over_control']}/{row['runs']}", f"{row['bound_over_seed']:.3f}", f"{row['bound_over_control']:.3f}",
+                f"{row['load']:.0f}",
+            )
+        )  # fmt: skip
+    head = ("task", "metric", "seeds", "evaluations (median)", "seed program", "random search (median)", "worst", "median",
+            "ahead of random search", "bound over seed", "bound over random search", "load, most")  # fmt: skip
+    yield from table(head, lines)
+
+
+def page() -> str:
+    parts = [line for section in (overhead, search, kills, champion) for line in section()]
+    return HEAD + "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
