@@ -16,7 +16,8 @@ from kernels_common import ROOT, Raw, arguments, machine_facts, open_referee, ta
 
 from evolve.evaluators.kernels import pack
 from evolve.evaluators.kernels import screen as screening
-from evolve.evaluators.kernels.judge import judge_kernel
+from evolve.evaluators.kernels.checks import Rules
+from evolve.evaluators.kernels.judge import allowed, judge_kernel, times
 from evolve.evaluators.kernels.referee import Plan
 from evolve.evaluators.kernels.solution import from_files
 from evolve.tasks.records import to_json
@@ -166,7 +167,7 @@ def one(attack: str) -> dict[str, Any]:
         said = common.clock_rows(evidence, i)
         tight = min((x for x in said.values() if "allowance" in x), key=lambda x: float(x["allowance"]), default={})
         true = median(c.us for c in theirs)
-        counted = median(c.us + max(0.0, c.late_us - 2.0 - median(d.late_us for d in theirs)) for c in ours)
+        counted = median(t * 1e6 for block in times(ours, *allowed(theirs, Rules())).values() for t in block)
         found["rows"][facts.uuid] = {
             "claimed": median(c.us for c in ours),
             "counted": counted,
@@ -180,6 +181,8 @@ def one(attack: str) -> dict[str, Any]:
             "calls": len(ours),
             "held": min(c.held for c in ours),
             "late_us": median(c.late_us for c in ours),
+            "span_us": median(c.span_us for c in ours),
+            "b_span_us": median(c.span_us for c in theirs),
         }
     if attack in ("side_stream", "forged_claim", "resident", "early_half", "deferred"):
         found["evidence"] = to_json(evidence)

@@ -50,8 +50,9 @@ def read(call: Call, clock: str) -> float:
 
 
 def overheads(calls: Sequence[Call], clock: str) -> list[float]:
-    """Microseconds of each call that the claim does not explain."""
-    return [read(c, clock) - c.us - c.late_us for c in calls if read(c, clock) > 0]
+    """Microseconds of each call that the claim does not explain; late work is part of the claim."""
+    claims = [(c, max(c.us + c.late_us, c.span_us) if c.span_us else c.us + c.late_us) for c in calls]
+    return [read(c, clock) - claim for c, claim in claims if read(c, clock) > 0]
 
 
 def supports(

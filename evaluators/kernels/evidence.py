@@ -15,7 +15,8 @@ class Call:
 
     us: the worker's claim. The referee's clock, from the key's release: flag_us until the seal's flag was seen (0: it was
     not), seen_us until the outputs lay in the referee's memory, wall_us until the worker's last word (its own checks included).
-    late_us: how far the seal's blocks started apart (work still running when the call was over). held: SMs the gate had.
+    late_us: how far the seal's blocks started apart (work on some SMs when the call was over). span_us: from the gate's last
+    end to the seal's last start, 0 where no gate was; it also sees work that held every SM. held: SMs the gate had.
     structure: the worker's word on types and shapes. notes: changed inputs, guard bands. flags: backend flags left changed.
     outputs: per output, the referee's comparison. reference_error: per output, the reference's own error (D10).
     """
@@ -33,6 +34,7 @@ class Call:
     opened: bool = True
     held: int = 0
     late_us: float = 0.0
+    span_us: float = 0.0
     structure: str = ""
     notes: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
@@ -93,18 +94,30 @@ def judge_kernel(evidence: KernelEvidence, rules: Rules | None = None) -> Kernel
     )
 
 
-def times(calls: Sequence[Call], slack: float) -> dict[int, list[float]]:
-    """Block -> seconds a call: the claim plus what still ran when the call was over (beyond `slack` microseconds)."""
+def times(calls: Sequence[Call], slack: float, span: float = math.inf) -> dict[int, list[float]]:
+    """Block -> seconds a call: the claim plus what still ran when the call was over.
+
+    That is seen in two ways, in microseconds: the seal's blocks start apart by more than `slack` (work on some SMs), or its
+    last block starts later after the gate than the claim and `span` explain (work on every SM, which delays all alike).
+    """
     out: dict[int, list[float]] = {}
     for call in calls:
-        out.setdefault(call.block, []).append((call.us + max(0.0, call.late_us - slack)) * 1e-6)
+        outside = call.span_us - call.us - span if call.span_us else 0.0
+        out.setdefault(call.block, []).append((call.us + max(0.0, call.late_us - slack, outside)) * 1e-6)
     return out
+
+
+def allowed(theirs: Sequence[Call], rules: Rules) -> tuple[float, float]:
+    """(slack, span) of `times`: what the baseline, which leaves nothing running, shows itself, and rules.late on top."""
+    if "N5" in rules.off or not theirs:
+        return (math.inf, math.inf) if "N5" in rules.off else (rules.late, math.inf)
+    spans = [c.span_us - c.us for c in theirs if c.span_us]
+    return rules.late + median(c.late_us for c in theirs), rules.late + median(spans) if spans else math.inf
 
 
 def _workload(evidence: KernelEvidence, index: int, facts: WorkloadFacts, rules: Rules) -> WorkloadScore:
     ours, theirs = evidence.of("A", index), evidence.of("B", index)
-    slack = rules.late + (median(c.late_us for c in theirs) if theirs else 0.0)
-    a, b = times(ours, slack if "N5" not in rules.off else 1e12), times(theirs, 1e12)
+    a, b = times(ours, *allowed(theirs, rules)), times(theirs, math.inf)
     found: Ratio
     if theirs:
         found = ratio(a, b)

@@ -324,6 +324,7 @@ class Referee:
             opened=bool(answer.get("opened", True)),
             held=int(answer.get("held", 0)),
             late_us=float(answer.get("late_us", 0.0)),
+            span_us=float(answer.get("span_us", 0.0)),
             structure=structure[:400],
             notes=tuple(str(x)[:200] for x in answer.get("notes", ())[:8]),
             flags=tuple(str(x)[:80] for x in answer.get("flags", ())[:8]),

@@ -112,3 +112,20 @@ def test_the_spread_between_workers_is_an_upper_limit() -> None:
     over = sum(clocks.between([[stream.gauss(0, 50)] for _ in range(6)]) >= true for _ in range(1000))
     assert 930 <= over <= 970
     assert median([clocks.between([[stream.gauss(0, 50)] for _ in range(30)]) for _ in range(50)]) < 1.5 * true
+
+
+def test_work_that_holds_every_sm_until_the_seal_counts() -> None:
+    """As recorded for a kernel on an unjoined stream: claim 2.9 us, the seal's blocks 0.1 us apart, but 94 us after the gate."""
+    from evolve.evaluators.kernels.judge import allowed, times
+
+    theirs = [Call(i, "B", 0, "default", 0, 94.0, 0.0, late_us=0.1, span_us=98.0) for i in range(8)]
+    hidden = [Call(i, "A", 0, "default", 0, 2.9, 0.0, late_us=0.1, span_us=98.5) for i in range(8)]
+    (counted,) = times(hidden, *allowed(theirs, Rules())).values()
+    assert counted == pytest.approx([(98.5 - 4.0 - 2.0) * 1e-6] * 8)
+    (believed,) = times(hidden, *allowed(theirs, Rules(off=frozenset({"N5"})))).values()
+    assert believed == pytest.approx([2.9e-6] * 8)
+    (honest,) = times(theirs, *allowed(theirs, Rules())).values()
+    assert honest == pytest.approx([94e-6] * 8)
+    straggler = [Call(0, "A", 0, "default", 0, 10.0, 0.0, late_us=40.1)]
+    assert times(straggler, *allowed(theirs, Rules()))[0] == pytest.approx([48e-6])
+    assert allowed([], Rules()) == (Rules().late, float("inf"))
