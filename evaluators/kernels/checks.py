@@ -41,7 +41,7 @@ class Rules:
 
     families: value families that must have been drawn. clock_share: unexplained wall time as a share of the claimed;
     clock_floor: and in microseconds (a CPU's scheduler is given 20 ms instead); clock_z: standard errors of the difference
-    allowed on top (clocks.py states the rate). late: microseconds the seal's blocks may
+    allowed on top (clocks.py states the rate). profile_share: share of the claim by which a profile may be longer. late: microseconds the seal's blocks may
     start apart beyond the baseline's own.
     error_ratio: None for the problem's own. tail: mean/median over the baseline's at which the mean counts.
     """
@@ -52,6 +52,7 @@ class Rules:
     clock_share: float = 0.03
     clock_floor: float = 3.0
     clock_z: float = 4.5
+    profile_share: float = 0.1
     late: float = 2.0
     error_ratio: float | None = None
     tail: float = 1.05
@@ -251,6 +252,46 @@ def census(evidence: KernelEvidence, rules: Rules) -> Finding:
     if end["processes"] > max(1, before) and evidence.language == "pytorch":
         return Finding("D12", Says.AUDIT, f"{end['processes'] - 1} further processes live in the candidate's session")
     return _passed("D12", f"{end['processes']} process, {end.get('threads')} threads")
+
+
+@check("D5")
+def repeatable(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """Champions: the same inputs give the same answer within the tolerance, and compute-sanitizer finds nothing."""
+    repeat, tool = evidence.extras.get("repeat", {}), evidence.extras.get("sanitizer", {})
+    if repeat.get("fault"):
+        return Finding("D5", Says.INVALID, f"a repeated call failed: {repeat['fault']}"[:300], "crash")
+    if repeat.get("beyond"):
+        return Finding(
+            "D5", Says.INVALID, f"the same inputs gave other answers on {', '.join(repeat['beyond'])[:200]}", "value"
+        )
+    if tool.get("found"):
+        which, text = next(iter(tool["found"].items()))
+        return Finding("D5", Says.INVALID, f"compute-sanitizer {which}: {text[-300:]}", "crash")
+    share = max(repeat.get("differ", ()), default=0.0)
+    said = f"{share:.2%} of elements differ when repeated" if repeat.get("ran") else "not asked"
+    return _passed("D5", said + (f"; sanitizer: {tool['why']}" if tool.get("why") else ""))
+
+
+@check("D13")
+def ghost(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """Champions: with its own Triton launches left out the answer is wrong. One that launches kernels and does not need them
+    has decoys; one that launches none has nothing to leave out."""
+    found = evidence.extras.get("ghost", {})
+    if found.get("launches") and found.get("right"):
+        return Finding(
+            "D13", Says.AUDIT, f"right without its {found['launches']} launches: its kernels do not make the answer"
+        )
+    return _passed("D13", str(found.get("why", "")) or f"{found.get('launches', 0)} launches left out")
+
+
+@check("third clock")
+def profiler(evidence: KernelEvidence, rules: Rules) -> Finding:
+    """Champions: the profiler's span of the kernels supports the claim. The claim may be longer by an event pair's own time."""
+    for row in evidence.extras.get("profiler", {}).get("workloads", ()):
+        if row["profile_us"] - row["us"] > max(rules.clock_floor, rules.profile_share * row["us"]):
+            text = f"the profiler sees {row['profile_us']:.1f} us of kernels where {row['us']:.1f} us are claimed: timing disputed"
+            return Finding("third clock", Says.INVALID, text, "timing")
+    return _passed("third clock", str(evidence.extras.get("profiler", {}).get("why", "")))
 
 
 @check("D15")

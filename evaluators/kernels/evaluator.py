@@ -232,6 +232,7 @@ class KernelEvaluator:
             load=self.task.evaluate.timeout,
             keep=not strict,
             baseline=anchor,
+            champion=strict,
         )
         solution = from_files(self._sources(tree), self.entry)
         evidence: KernelEvidence = self.bay.referee.measure(

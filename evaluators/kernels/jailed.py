@@ -19,7 +19,7 @@ from typing import Any
 
 from evolve.evaluators.kernels import wire
 from evolve.evaluators.kernels.launch import PAGE, START_SECONDS, Link
-from evolve.evaluators.sandbox import Command
+from evolve.evaluators.sandbox import Command, Outcome
 from evolve.evaluators.sandbox.keeper import descendants
 from evolve.evaluators.sandbox.ladder import open_sandbox
 from evolve.evaluators.sandbox.local import LocalSandbox
@@ -27,17 +27,8 @@ from evolve.evaluators.sandbox.session import Session
 from evolve.tasks.errors import InfrastructureError, SandboxError
 from evolve.tasks.task import Limits
 
-PRELOAD = (
-    "torch",
-    "torch.utils._python_dispatch",
-    "triton",
-    "triton.runtime.interpreter",
-    "evolve.evaluators.kernels.worker",
-    "evolve.evaluators.kernels.worker_cpu",
-)
-"""Imported once by each launcher. Nothing that touches CUDA: a fork would inherit a broken context."""
-
-ON_A_GPU = ("evolve.evaluators.kernels.worker_cuda", "evolve.evaluators.timing.gate")
+PRELOAD = {"cpu": "evolve.evaluators.kernels.preload", "cuda": "evolve.evaluators.kernels.preload_gpu"}
+"""Imported once by each launcher."""
 
 HARNESS = "evolve.evaluators.kernels.worker:enter"
 SECONDS = 24 * 3600.0
@@ -68,6 +59,7 @@ class Ward:
             given, processes=max(given.processes, 512), files=max(given.files, 4096), disk=max(given.disk, 4 << 30)
         )
         self._free: list[LocalSandbox] = []
+        self._plain: LocalSandbox | None = None
         self._taken: list[JailedLink] = []
         self._made = 0
 
@@ -75,7 +67,7 @@ class Ward:
         self, size: int, device: str, clock: str = "real", env: Mapping[str, str] | None = None, cpu: float = 900
     ) -> JailedLink:
         """A new worker with `size` bytes of shared memory behind the control page."""
-        sandbox = self._free.pop() if self._free else self._open()
+        sandbox = self._free.pop() if self._free else self._open((PRELOAD[self.device],))
         limits = replace(self.limits, cpu=None if device == "cuda" else SECONDS)
         command = Command((), self.tree, wall=SECONDS, limits=limits, env={**_environment(), **(env or {})})
         region = os.memfd_create("evolve-kernels", os.MFD_CLOEXEC)
@@ -91,13 +83,18 @@ class Ward:
         self._taken.append(link)
         return link
 
-    def _open(self) -> LocalSandbox:
+    def _open(self, preload: tuple[str, ...]) -> LocalSandbox:
         self._made += 1
         folder = self.scratch / f"sandbox-{self._made}"
-        preload = PRELOAD + (ON_A_GPU if self.device == "cuda" else ())
         return open_sandbox(
             folder, unsafe=self.unsafe, gpus=int(self.device == "cuda"), rung=self.rung, preload=preload
         )
+
+    def open_run(self, command: Command) -> Outcome:
+        """Run a command of its own in a jail, to its end (compute-sanitizer). Raises SandboxError."""
+        if self._plain is None:
+            self._plain = self._open(())
+        return self._plain.run(replace(command, limits=self.limits, env={**_environment(), **command.env}))
 
     def release(self, link: JailedLink) -> None:
         """A worker has ended: its launcher is free again."""
@@ -108,8 +105,9 @@ class Ward:
     def close(self) -> None:
         for link in list(self._taken):
             link.close()
-        for sandbox in self._free:
+        for sandbox in (*self._free, *([self._plain] if self._plain else [])):
             sandbox.close()
+        self._plain = None
         self._free.clear()
         shutil.rmtree(self.scratch, ignore_errors=True)
 

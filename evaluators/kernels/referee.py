@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from evolve.evaluators.kernels import bench as benches
-from evolve.evaluators.kernels import bounds, screen, wire
+from evolve.evaluators.kernels import bounds, extras, screen, wire
 from evolve.evaluators.kernels import inputs as values
 from evolve.evaluators.kernels.baseline import Baseline
 from evolve.evaluators.kernels.compare import OutputFacts, compare, golden, outputs_of, passes, reference
@@ -38,8 +38,9 @@ class Plan:
     validated like all others and left out of the times. hidden: workloads drawn from the secret. processes: workers a side.
 
     seconds: limit of one call; load: of loading and compiling. alone: no baseline beside (screening against a stored one).
-    families: value families to draw from. stop: end at the first call that fails validation. keep: the baseline's worker
-    serves later candidates too (screening). fresh: new values a call (off only to show what that check stops).
+    champion: the further checks of extras.py after the blocks. families: value families to draw from. stop: end at the
+    first call that fails validation. keep: the baseline's worker serves later candidates too (screening).
+    fresh: new values a call (off only to show what that check stops).
     """
 
     workloads: int = 2
@@ -56,6 +57,7 @@ class Plan:
     fresh: bool = True
     baseline: str = ""
     keep: bool = False
+    champion: bool = False
 
 
 KEPT = 4
@@ -171,6 +173,11 @@ class Referee:
             before = self._census(sides["A"]) if fault is None else {}
             if fault is None:
                 fault = self._blocks(problem, plan, chosen, secret, sides, calls, process, started, readings)
+            if fault is None and plan.champion:
+                n = _count(calls, evidence)
+                evidence = replace(
+                    evidence, extras=extras.run(self, problem, plan, chosen, sides["A"], secret, n, solution)
+                )
             after = self._census(sides["A"]) if fault is None else {}
             evidence = replace(evidence, census={"load": before, "end": after})
             if fault is None:
@@ -218,7 +225,7 @@ class Referee:
             stream.shuffle(queue)
             for workload in queue:
                 n += 1
-                family = plan.families[_draw(secret, n, "family") % len(plan.families)]
+                family = plan.families[draw(secret, n, "family") % len(plan.families)]
                 outcome = self._call(
                     problem,
                     chosen[workload],
@@ -254,23 +261,35 @@ class Referee:
         family: str,
         block: int,
     ) -> Call | Fault:
-        seed = _draw(secret, n if plan.fresh else index, "values")
+        seed = draw(secret, n if plan.fresh else index, "values")
         given = values.make(problem, workload, seed, family if plan.fresh else "default", self.device)
-        right, native = self._answers(problem, given)
+        right, native = self.answers(problem, given)
+        made = self.exchange(problem, workload, side, plan, secret, n, index, given)
+        if isinstance(made, Fault):
+            return made
+        answer, wall, got = made
+        return self._record(problem, workload, side, plan, answer, wall, got, right, native, n, index, family, block)
+
+    def exchange(
+        self, problem: Problem, workload: Workload, side: _Side, plan: Plan, secret: bytes, n: int, index: int,
+        given: Mapping[str, Any], mode: str = "",
+    ) -> tuple[dict[str, Any], benches.Watch, list[torch.Tensor]] | Fault:  # fmt: skip
+        """One call on given values: the worker's answer, our clock, the outputs. mode: of worker.MODES."""
         rows, outs, _ = benches.layout(problem, workload)
         full = [row if len(row) == 5 else [row[0], _plain(given[row[0]])] for row in rows]
         order = {
             "op": "call",
             "n": n,
-            "seed": _draw(secret, n, "place") & 0x7FFFFFFF,
+            "seed": draw(secret, n, "place") & 0x7FFFFFFF,
             "inputs": full,
             "outputs": outs,
             "passing": side.passing,
             "ticket": n,
             "sums": self._sums(full, given),
+            "mode": mode,
         }
         if self.device == "cuda":
-            order["secret_key"] = _draw(secret, n, "key")
+            order["secret_key"] = draw(secret, n, "key")
         poison = hashlib.sha256(secret + n.to_bytes(8, "little")).digest()
         try:
             # the trusted baseline may compile in its first call of a shape, however long that takes
@@ -282,7 +301,7 @@ class Referee:
             return Fault(str(answer["fault"]), "call", str(answer.get("message", ""))[:4000], index)
         if answer.get("done") != n or not isinstance(answer.get("us"), int | float):
             return Fault("crash", "call", "the worker sent something else than the end of its call", index)
-        return self._record(problem, workload, side, plan, answer, wall, got, right, native, n, index, family, block)
+        return answer, wall, got
 
     def _record(
         self,
@@ -332,7 +351,7 @@ class Referee:
             reference_error=tuple(own),
         )
 
-    def _answers(self, problem: Problem, given: Mapping[str, Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    def answers(self, problem: Problem, given: Mapping[str, Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         run = self._golden.setdefault(problem.name, reference(problem))
         right, exact = golden(problem, run, given, self.device)
         self._golden.setdefault(f"exact:{problem.name}", set()).add(exact)
@@ -489,7 +508,7 @@ def _count(calls: Sequence[Call], evidence: KernelEvidence) -> int:
     return max((c.n for c in (*evidence.calls, *calls)), default=0)
 
 
-def _draw(secret: bytes, n: int, purpose: str) -> int:
+def draw(secret: bytes, n: int, purpose: str) -> int:
     """64 bits derived from the secret for one call and purpose (HMAC-SHA256)."""
     return int.from_bytes(hmac.new(secret, f"{purpose}/{n}".encode(), hashlib.sha256).digest()[:8], "little")
 

@@ -72,6 +72,28 @@ HONEST = _source(
 )
 _WORK = textwrap.dedent(HONEST.removeprefix("import torch\n")).replace("def run", "def work")
 
+TRITON = """
+import torch
+import triton
+import triton.language as tl
+
+@triton.jit
+def kernel(x, w, y, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    at = tl.arange(0, BLOCK)
+    h = tl.load(x + row * n + at, mask=at < n, other=0.0)
+    v = tl.load(w + at, mask=at < n, other=0.0)
+    for _ in range(6):
+        h = tl.sin(h) + v
+    tl.store(y + row * n + at, h, mask=at < n)
+
+def run(x, w):
+    y = torch.empty_like(x)
+    kernel[(x.shape[0],)](x, w, y, x.shape[1], BLOCK=triton.next_power_of_2(x.shape[1]))
+    return y
+"""
+"""The toy's honest kernel in Triton, on a GPU or through the interpreter."""
+
 CHEATS: tuple[Case, ...] = (
     Case(
         "ref_global_read",

@@ -332,6 +332,56 @@ def structure(outputs: list[Any], wanted: list[Any], inputs: list[Any], tensor: 
     return ""
 
 
+MODES = ("", "ghost", "profile")
+"""How a call is made: as it is, with the candidate's own Triton kernels left out (D13), under torch's profiler."""
+
+
+class Ghost:
+    """Leaves out every launch of a Triton kernel within, and counts them. Works on the compiler and on the interpreter."""
+
+    def __init__(self) -> None:
+        self.launches = 0
+
+    def __enter__(self) -> Ghost:
+        from triton.runtime.jit import JITFunction
+
+        self._patched: list[tuple[Any, str, Any]] = [(JITFunction, "run", JITFunction.run)]
+        try:
+            from triton.runtime.interpreter import GridExecutor
+
+            self._patched.append((GridExecutor, "__call__", GridExecutor.__call__))
+        except ImportError:
+            pass  # a triton without an interpreter has nothing else to leave out
+
+        def skipped(*args: Any, **kwargs: Any) -> None:
+            self.launches += 1
+
+        for owner, name, _ in self._patched:
+            setattr(owner, name, skipped)
+        return self
+
+    def __exit__(self, *unused: Any) -> None:
+        for owner, name, original in self._patched:
+            setattr(owner, name, original)
+
+
+OURS = ("gate", "seal", "veil")
+"""Kernels of the harness, which a profile leaves out."""
+
+
+def profiled(events: Any) -> dict[str, Any]:
+    """Of a profile's events on the GPU: the span of the candidate's kernels in microseconds, and their names."""
+    rows = [
+        (e.time_range.start, e.time_range.end, e.name)
+        for e in events
+        if "CUDA" in str(getattr(e, "device_type", "")) and e.name not in OURS
+    ]
+    if not rows:
+        return {"kernels": [], "profile_us": 0.0}
+    span = max(end for _, end, _ in rows) - min(start for start, _, _ in rows)
+    return {"kernels": sorted({name[:80] for *_, name in rows})[:16], "profile_us": float(span)}
+
+
 def call_safely(function: Any, arguments: list[Any]) -> Any:
     """Call the candidate; whatever it raises becomes a CandidateFault."""
     if function is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import random
 import socket
@@ -12,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from evolve.evaluators.kernels import wire
-from evolve.evaluators.kernels.worker import State, as_list, call_safely, structure
+from evolve.evaluators.kernels.worker import Ghost, State, as_list, call_safely, structure
 
 _now, _Tensor, _empty = time.perf_counter, torch.Tensor, torch.empty
 GUARD = 256
@@ -64,7 +65,9 @@ class CpuHands:
             else []
         )
         copies = [x.clone() if isinstance(x, torch.Tensor) else x for x in inputs]
-        seconds, result = self._time(function, [*inputs, *outputs])
+        ghost = Ghost() if order.get("mode") == "ghost" else None
+        with ghost or contextlib.nullcontext():
+            seconds, result = self._time(function, [*inputs, *outputs])
         answers = outputs or as_list(result, [row[0] for row in order["outputs"]])
         fault = structure(answers, order["outputs"], [] if outputs else inputs, _Tensor, "cpu")
         if not fault:
@@ -89,6 +92,7 @@ class CpuHands:
             "structure": fault,
             "notes": notes,
             "flags": self.state.lowered(),
+            **({"launches": ghost.launches} if ghost else {}),
         }
 
     def _time(self, function: Any, arguments: list[Any]) -> tuple[float, Any]:

@@ -7,6 +7,7 @@ the referee's flag). Then the worker says "synced" and keeps the card idle until
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import random
@@ -20,7 +21,7 @@ import torch
 
 from evolve.evaluators.kernels import wire
 from evolve.evaluators.kernels.wire import FLAG
-from evolve.evaluators.kernels.worker import State, as_list, call_safely, structure
+from evolve.evaluators.kernels.worker import Ghost, State, as_list, call_safely, profiled, structure
 from evolve.evaluators.timing.driver import CudaError, Driver
 from evolve.evaluators.timing.gate import Gate
 
@@ -45,6 +46,7 @@ class CudaHands:
         self.own: torch.Tensor | None = None
         self.notes: list[str] = []
         self.trials = 0
+        self._profiler: Any = None
         self.control = self._map_control()
         try:
             self.driver.forbid_persisting_l2()
@@ -102,6 +104,9 @@ class CudaHands:
             self.driver.reset_persisting_l2()
         except CudaError as error:
             self.notes = [*self.notes[:8], f"reset persisting L2: {error}"]
+        if order.get("mode") == "profile":
+            self._profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
+            self._profiler.__enter__()
         self.gate.prepare()
         stream = torch.cuda.current_stream().cuda_stream
         self.driver.synchronize()
@@ -110,7 +115,9 @@ class CudaHands:
         self.driver.record(self.start, stream)
         wire.send(sock, {"ready": order["n"]})
         began = _now()
-        result = call_safely(function, [*inputs, *outputs])
+        ghost, profile = self._mode(str(order.get("mode", "")))
+        with ghost or contextlib.nullcontext():
+            result = call_safely(function, [*inputs, *outputs])
         self.driver.record(self.end, stream)
         answers = outputs or as_list(result, [row[0] for row in order["outputs"]])
         fault = structure(answers, order["outputs"], [] if outputs else inputs, _Tensor, "cuda")
@@ -135,7 +142,22 @@ class CudaHands:
             "held": stamps.held,
             "late_us": stamps.late * 1e-3,
             "span_us": stamps.span * 1e-3,
+            **({"launches": ghost.launches} if ghost else {}),
+            **self._profile(profile),
         }
+
+    def _mode(self, mode: str) -> tuple[Ghost | None, Any]:
+        """What goes around the call: skipped launches, or a profiler that has begun (it must begin before the gate's wait)."""
+        if mode == "ghost":
+            return Ghost(), None
+        return None, self._profiler
+
+    def _profile(self, profile: Any) -> dict[str, Any]:
+        if profile is None:
+            return {}
+        self._profiler = None
+        profile.__exit__(None, None, None)
+        return profiled(profile.events())
 
     def _local_key(self, order: dict[str, Any]) -> int:
         """Without a mapped control page the key comes with the order (weaker: the worker could read it early)."""

@@ -29,7 +29,11 @@ SMALL = gallery.toy(24, 64)
 def variant(problem: Problem, name: str) -> Solution:
     """Stand-ins for compilers that a small machine would wait for: "compile" is right and has fewer operations than the
     reference, "max-autotune" is wrong."""
-    sources = {"eager": problem.definition.reference, "compile": gallery.HONEST, "max-autotune": "def run(x, w):\n    return x.sin()\n"}
+    sources = {
+        "eager": problem.definition.reference,
+        "compile": gallery.HONEST,
+        "max-autotune": "def run(x, w):\n    return x.sin()\n",
+    }
     return Solution({"k.py": sources[name]}, "k.py::run", "pytorch")
 
 
@@ -51,7 +55,9 @@ def test_missing_baselines_are_measured_once_and_a_wrong_variant_is_none(
     plan = Plan(calls=4, blocks=2, baseline="compile")
     evidence = referee.measure(SMALL, variant(SMALL, "eager"), plan, found, variant(SMALL, "compile"))
     verdict = judge_kernel(evidence)
-    assert verdict.status is Status.SCORED and (verdict.score or 1) < 0.5, "slower than the best baseline is below a half"
+    assert verdict.status is Status.SCORED and (verdict.score or 1) < 0.5, (
+        "slower than the best baseline is below a half"
+    )
     for row, facts in zip(verdict.workloads, evidence.workloads, strict=True):
         assert facts.baseline == facts.anchor == found[row.uuid].seconds["compile"]
         assert row.time == pytest.approx(found[row.uuid].seconds["eager"], rel=0.05)

@@ -46,26 +46,8 @@ def test_the_honest_kernel_scores_half_and_the_label_is_the_rungs(jailed: Any) -
 
 def test_a_triton_kernel_runs_in_the_jail(jailed: Any) -> None:
     pytest.importorskip("triton")
-    source = """
-import torch
-import triton
-import triton.language as tl
-
-@triton.jit
-def kernel(x, w, y, n, BLOCK: tl.constexpr):
-    row = tl.program_id(0)
-    at = tl.arange(0, BLOCK)
-    h = tl.load(x + row * n + at, mask=at < n, other=0.0)
-    v = tl.load(w + at, mask=at < n, other=0.0)
-    for _ in range(6):
-        h = tl.sin(h) + v
-    tl.store(y + row * n + at, h, mask=at < n)
-
-def run(x, w):
-    y = torch.empty_like(x)
-    kernel[(x.shape[0],)](x, w, y, x.shape[1], BLOCK=64)
-    return y
-"""
+    # a library function of Triton's (tl.sum) is compiled or interpreted as was decided when triton was imported
+    source = gallery.TRITON.replace("tl.store(", "h = h + 0.0 * tl.sum(h, 0)\n    tl.store(")
     verdict = judge_kernel(jailed.measure(SMALL, from_files({"k.py": source}, "k.py::run"), PLAN))
     assert verdict.status is Status.SCORED and (verdict.score or 0) > 0.5, verdict.reason
 

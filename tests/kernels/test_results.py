@@ -11,6 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_results_page_is_made_from_the_raw_lines() -> None:
     made = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks/kernels/results.py"), "--check"], capture_output=True, text=True, timeout=120
+        [sys.executable, str(ROOT / "benchmarks/kernels/results.py"), "--check"],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert made.returncode == 0, f"run: python benchmarks/kernels/results.py\n{made.stderr[-2000:]}"

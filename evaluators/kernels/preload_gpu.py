@@ -1,0 +1,14 @@
+"""What a launcher imports once for all kernel workers on a GPU. Nothing here touches CUDA: a fork would inherit a broken
+context."""
+
+from __future__ import annotations
+
+import torch.utils._python_dispatch  # noqa: F401
+
+try:
+    import triton
+    import triton.language  # noqa: F401
+except ImportError:
+    pass
+
+import evolve.evaluators.kernels.worker_cuda  # noqa: F401
