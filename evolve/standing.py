@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from evolve.evaluators.evaluator import Job
 from evolve.population import events as ev
 from evolve.population.candidate import Candidate, Standing
-from evolve.tasks.plausible import jump, relative
+from evolve.tasks.plausible import RECENT, jump, relative
 from evolve.tasks.verdict import VERIFY, Status, Verdict
 
 if TYPE_CHECKING:
@@ -62,8 +62,10 @@ class Standings:
 
     def _jump(self, ground: Ground, candidate: Candidate, verdict: Verdict) -> str:
         """Only a first verdict is asked about: what comes later was measured afresh."""
+        if candidate.verdict is not None or candidate.standing is not Standing.ACTIVE or verdict.fitness is None:
+            return ""
         best = self._best(ground)
-        if candidate.verdict is not None or candidate.standing is not Standing.ACTIVE or best is None:
+        if best is None or verdict.fitness <= (best.fitness or 0.0):
             return ""
         metric = ground.task.objectives[0].name
         sigma = self.search.state.lineage.calibration(ground.task.name).sigma.get(metric, 0.0)
@@ -78,8 +80,8 @@ class Standings:
         return max(scored, key=lambda v: v.fitness or 0.0, default=None)
 
     def _steps(self, task: str) -> list[float]:
-        """Relative gains of the promotions so far, oldest first."""
-        reigns = self.search.state.lineage.reigns.get(task, [])
+        """Relative gains of the latest promotions, oldest first."""
+        reigns = self.search.state.lineage.reigns.get(task, [])[-2 * RECENT :]
         return [relative(r.fitness - r.gain, r.fitness) for r in reigns if r.fitness is not None and r.gain is not None]
 
     # ---- out of it -----------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ Sort = Callable[[str, int, KernelVerdict, float, list[Sample], list[Check], dict
 
 
 def reread(evidence: Evidence, kept: Mapping[str, str], hidden: bool, sort: Sort) -> Evidence:
-    """hidden: whether the strict stages draw hidden workloads. Evidence whose calls were cut to fit, or are of a shape that
+    """hidden: whether the strict stages draw hidden workloads on a GPU. Evidence whose calls were cut to fit, or are of a shape that
     is not read any more, stays as it was: it cannot be judged again."""
     trees = {tree[:12]: tree for tree in evidence.trees}
     found = []
@@ -35,13 +35,13 @@ def reread(evidence: Evidence, kept: Mapping[str, str], hidden: bool, sort: Sort
             return evidence
     if not found:
         return evidence
-    rules = Rules(hidden=evidence.stage in STRICT and hidden)
     seconds = {(sample.tree, sample.block): sample.seconds for sample in evidence.samples}
     samples: list[Sample] = []
     checks: list[Check] = []
     failures: dict[str, Failure] = {}
     for block, tree, calls in sorted(found, key=lambda one: one[:2]):
         if tree not in failures and not any(check.tree == tree for check in checks):
+            rules = Rules(hidden=evidence.stage in STRICT and hidden and calls.clock.startswith("gate"))
             verdict = judge_kernel(calls, rules)
             sort(tree, block, verdict, seconds.get((tree, block), 0.0), samples, checks, failures)
     return replace(evidence, samples=tuple(samples), checks=tuple(checks), failures=failures)

@@ -81,9 +81,12 @@ class KernelEvaluator:
     @staticmethod
     def reread(task: Task, evidence: Evidence, kept: Mapping[str, str]) -> Evidence:
         """The evidence judged again from the calls kept beside it; see `evolve.evaluators.reread`."""
+        from evolve.evaluators.kernels import pack
         from evolve.evaluators.kernels.again import reread
 
-        return reread(evidence, kept, int(task.evaluate.settings.get("hidden", 1)) > 0, _sort)
+        settings = task.evaluate.settings
+        drawn = not settings.get("path") and pack.get(str(settings.get("problem", ""))).draw is not None
+        return reread(evidence, kept, drawn and int(settings.get("hidden", 1)) > 0, _sort)
 
     @staticmethod
     def members(task: Task) -> list[tuple[str, Mapping[str, str]]]:
@@ -209,7 +212,12 @@ class KernelEvaluator:
     def _rules(self, stage: str) -> Any:
         from evolve.evaluators.kernels.checks import Rules
 
-        return Rules(hidden=stage in STRICT and self.settings["hidden"] > 0)
+        return Rules(hidden=stage in STRICT and self._hidden > 0)
+
+    @property
+    def _hidden(self) -> int:
+        """Hidden workloads that a strict measurement draws: none where none can be drawn."""
+        return self.settings["hidden"] if self.device == "cuda" and self.problem.draw is not None else 0
 
     def _one(self, tree: str, strict: bool, progress: Callable[[str], None]) -> KernelEvidence:
         from evolve.evaluators.kernels import baseline
@@ -220,7 +228,7 @@ class KernelEvaluator:
         problem = self.problem
         if self.device == "cpu" and problem.tiny:
             problem = replace(problem, workloads=problem.tiny)
-        drawn = chosen["hidden"] if strict and self.device == "cuda" and problem.draw is not None else 0
+        drawn = self._hidden if strict else 0
         stored = self._stored(problem, chosen["workloads"], progress)
         anchor = baseline.anchor(problem, stored)
         plan = Plan(

@@ -16,6 +16,7 @@ from evolve.population.git import Store
 from evolve.tasks.errors import InfrastructureError, TaskError
 from evolve.tasks.evidence import FailureKind
 from evolve.tasks.task import Task
+from evolve.tasks.verdict import VERIFY
 from tests.support import require
 
 ROOT = Path(__file__).resolve().parents[2] / "tasks/sol_execbench"
@@ -44,6 +45,8 @@ def test_seed_scores_half_and_a_wrong_kernel_is_incorrect(tmp_path: Path) -> Non
         (sample,) = evidence.of(trees[0])
         assert sample.metrics["score"] == pytest.approx(0.5, abs=0.02) and evidence.secret
         assert "not comparable" in json.dumps(evidence.facts)
+        strict = evaluator.measure(Job("1/verify/0", "sol", (trees[0],), VERIFY, blocks=1), lambda line: None)
+        assert strict.of(trees[0]) and not strict.checks, "where no hidden workload can be drawn, none is asked for"
         evidence = evaluator.measure(Job("2/measure/0", "sol", (trees[1],), "measure", blocks=1), lambda line: None)
         assert evidence.failures[trees[1]].kind is FailureKind.INCORRECT and not evidence.samples
     finally:
