@@ -7,6 +7,9 @@ from typing import Any
 from evolve.evaluators.kernels.evidence import KernelEvidence
 from evolve.evaluators.kernels.judge import KernelVerdict
 
+IDLE = 0x1
+"""The throttle bit of a card that has nothing to do (NVML: GpuIdle), which a reading between two calls may show."""
+
 
 def facts(evidence: KernelEvidence, verdict: KernelVerdict) -> dict[str, Any]:
     """Plain JSON: per workload times in microseconds, share of bandwidth and of FLOP/s at the bound, limiter; compiler's
@@ -34,7 +37,23 @@ def facts(evidence: KernelEvidence, verdict: KernelVerdict) -> dict[str, Any]:
         "workloads": rows,
         "compiler": dict(evidence.compiler),
         "label": verdict.label,
+        "card": card(evidence),
         "notes": [f["what"] for f in evidence.screen if f.get("level") == "note"][:8],
+    }
+
+
+def card(evidence: KernelEvidence) -> dict[str, Any]:
+    """Clocks and throttle reasons over all turns of the measurement; empty where none were read."""
+    clocks = [row["sm_mhz"] for row in evidence.clocks if "sm_mhz" in row]
+    if not clocks:
+        return {}
+    reasons = 0
+    for row in evidence.clocks:
+        reasons |= int(row.get("throttle", 0))
+    return {
+        "sm_mhz": [min(clocks), max(clocks)],
+        "throttle": reasons & ~IDLE,
+        "temperature_c": max((row.get("temperature_c", 0.0) for row in evidence.clocks), default=0.0),
     }
 
 
@@ -53,5 +72,9 @@ def sentence(found: dict[str, Any]) -> str:
         lines.append(
             f"kernel {kernel['name']}: {kernel['registers']} registers, {kernel['spills']} spilled, "
             f"{kernel['shared']} bytes of shared memory"
+        )
+    if found.get("card", {}).get("throttle"):
+        lines.append(
+            f"the card held its clocks down meanwhile (reasons {found['card']['throttle']:#x}): compare with care"
         )
     return "\n".join(lines)
