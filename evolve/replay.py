@@ -75,6 +75,8 @@ class Replay:
         self.opened = folded.lineage.opened
         if self.opened is None:
             raise UsageError(f"run {run!r} has no beginning on record")
+        if folded.lineage.rescored:
+            raise UsageError(f"run {run!r} was scored anew (--rescore): a replay goes through one epoch only, and it has more")
         self.policy = Policy.known(self.opened.settings.get("policy", {}))
         self.mutators = dict(mutators) if mutators is not None else self._named()
         self.mutators.setdefault(OUTSIDE, Outside())

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from evolve import api
-from evolve.errors import RepositoryError
+from evolve.errors import RepositoryError, UsageError
 from evolve.evaluators.executors import InProcessExecutor
 from evolve.population import events as ev
 from evolve.population.archive import Archive
+from evolve.replay import Replay
 from evolve.session import Result, Session
 from evolve.settings import RunSettings
 from evolve.tasks.verdict import Status
@@ -70,6 +71,8 @@ def test_what_only_judging_reads_is_judged_again_and_nothing_is_measured(tmp_pat
         assert verdict is not None and (verdict.status is Status.SCORED) == (fitness <= bar)
     champion = state.champion("toy")
     assert champion is not None and champion.fitness == bar and champion.was_champion, "crowned by a gate of this epoch"
+    with pytest.raises(UsageError, match="one epoch only"):
+        Replay(session.opened.archive, "toy", {"climb": Climb()})
     assert any("judged again" in warning for warning in session.opened.warnings)
     _, _, result = again(place, 40)
     assert result.evaluations == 40

@@ -22,6 +22,7 @@ from evolve.population.archive import Archive
 from evolve.population.brief import Brief, Proposal
 from evolve.population.candidate import Candidate, Standing
 from evolve.population.folds import RunState
+from evolve.replay import Replay
 from evolve.session import Session
 from evolve.settings import RunSettings
 from evolve.tasks.evidence import Check, Evidence, Outcome
@@ -268,3 +269,22 @@ def test_people_see_who_is_in_doubt_and_why(tmp_path: Path) -> None:
     assert f"descends from #{leap.number}: a table of answers" in cli("show", child[:10], cwd=place).stdout
     (row,) = [r for r in json_lines(cli("log", "--json", cwd=place).stdout) if r["commit"] == leap.commit]
     assert row["standing"] == "quarantined" and "table" in str(row["doubt"])
+
+
+def test_a_replay_decides_on_standing_again(tmp_path: Path) -> None:
+    place = make_repository(tmp_path / "r")
+    seen: list[float] = []
+
+    def find(x: float, stage: str) -> Outcome:
+        if stage == "confirm" and x > 50:
+            seen.append(x)
+        return Outcome.CHEAT if len(seen) > 2 and stage == "confirm" and x > 50 else Outcome.PASSED
+
+    session, _ = opened(place, Leap(), find, evaluations=30)
+    asyncio.run(session.run())
+    session.opened.archive.close()
+    kinds = {e.kind for e in of_kind(place, "suspended", "released", "quarantined")}
+    assert kinds == {"suspended", "released", "quarantined"}
+    found = asyncio.run(Replay(Archive.open(place), "toy", {"climb": Leap()}).run())
+    assert found.difference == "" and found.briefs >= 29
+    assert found.champions == session.state.lineage.champions
