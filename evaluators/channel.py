@@ -20,6 +20,8 @@ from typing import Any
 
 MAGIC = b"EVOLVE\x00\x01"
 DEEPEST = 32
+CONTAINERS = 1 << 18
+"""Lists and objects in one message: each costs the referee fifty times what it costs the candidate."""
 LONGEST_INT = 400
 """Digits of an integer; Python's own limit is 4,300, and quadratic conversion below it still costs time."""
 
@@ -78,13 +80,13 @@ def unpack(frame: bytes | None) -> tuple[Any, bytes]:
 
 
 def strict_json(text: bytes) -> Any:
-    """JSON without duplicate keys, NaN, infinities, deep nesting or huge integers. Raises Refused.
+    """JSON without duplicate keys, NaN, infinities, deep nesting, huge integers or very many parts. Raises Refused.
 
     Everything that is done for each value is done in C: a frame of 4 MiB may hold a million of them, and the time this
     takes is the referee's, which no limit of the candidate's counts.
     """
     outside = _STRING.sub(b"", text)
-    _check_depth(outside)
+    _check_structure(outside)
     if _NUMBER.search(outside):
         raise Refused(f"an integer of more than {LONGEST_INT} digits")
     try:
@@ -97,8 +99,10 @@ def strict_json(text: bytes) -> Any:
         raise Refused(f"no valid JSON: {str(error)[:200]}") from error
 
 
-def _check_depth(outside: bytes) -> None:
+def _check_structure(outside: bytes) -> None:
     """Before the parser recurses. outside: the text without its strings, in which a bracket does not count."""
+    if (count := outside.count(b"[") + outside.count(b"{")) > CONTAINERS:
+        raise Refused(f"{count} lists and objects, {CONTAINERS} are allowed")
     steps = array("b", outside.translate(_STEPS, _NO_BRACKET))
     if max(itertools.accumulate(steps), default=0) > DEEPEST:
         raise Refused(f"nested deeper than {DEEPEST}")

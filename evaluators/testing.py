@@ -64,6 +64,18 @@ def look(prefix, own):
 """
 
 
+NEST = """
+import os
+def nest():
+    for place in (".", os.environ["HOME"], os.environ["TMPDIR"]):
+        os.chdir(place)
+        for _ in range(1200):
+            os.mkdir("d" * 200)
+            os.chdir("d" * 200)
+        os.chmod("..", 0)
+"""
+
+
 def tree_of(folder: Path, **files: str) -> Path:
     """A candidate's folder with the given files (name without .py -> text)."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,6 +189,14 @@ class SandboxContract:
         sandbox.run(Command(("/bin/sh", "-c", 'echo x > "$HOME/left"; echo x > "$TMPDIR/left"; echo x > left'), tree))
         outcome = sandbox.run(Command(("/bin/sh", "-c", 'cat "$HOME/left" "$TMPDIR/left" left'), tree))
         assert "x" not in outcome.stdout
+
+    def test_folders_that_are_hard_to_remove(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        """Nested deeper than a path may be long, closed to their owner: the candidate's affair, and gone afterwards."""
+        tree = tree_of(tmp_path / "t", program=NEST)
+        command = Command((), tree, wall=10, frame=1024)
+        outcome = sandbox.call(command, "program.py:nest", ())
+        assert outcome.failure is None or outcome.failure.kind is FailureKind.LIMIT
+        assert sandbox.run(Command(("/bin/true",), tree)).failure is None
 
     def test_nothing_of_an_earlier_call_is_in_its_memory(self, sandbox: Sandbox, tmp_path: Path) -> None:
         """A worker that is forked rather than started has the memory of the process it was forked from."""

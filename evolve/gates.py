@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pygit2
+
 from evolve.errors import SandboxError
 from evolve.evaluators.channel import Refused, unpack
 from evolve.evaluators.sandbox import Command, Sandbox
@@ -119,6 +121,12 @@ def load(paths):
 _LOADER_FILE = "_evolve_gate.py"
 
 
+def _project() -> tuple[str, ...]:
+    """The repository we work in: no candidate may see it, wherever it lies."""
+    found = pygit2.discover_repository(str(Path.cwd()))
+    return (str(Path(found).parent),) if found else ()
+
+
 @dataclass(slots=True, weakref_slot=True)
 class Smoke:
     """Loads changed Python modules in a sandbox. sandbox: of the caller, who closes it. seconds: for one load."""
@@ -133,7 +141,7 @@ class Smoke:
         """With a sandbox of its own, which ends with it; None where no rung holds on this machine."""
         folder = tempfile.TemporaryDirectory(prefix="evolve-smoke-")
         try:
-            sandbox = open_sandbox(Path(folder.name))
+            sandbox = open_sandbox(Path(folder.name), hide=_project())
         except SandboxError:
             folder.cleanup()
             return None

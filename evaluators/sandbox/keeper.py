@@ -104,15 +104,23 @@ class Watch:
         return None
 
     def _weigh(self) -> tuple[str, str] | None:
-        """Where the candidate's folders lie on the machine's own disk, they are measured."""
+        """Where the candidate's folders lie on the machine's own disk, they are measured. What cannot be measured is over
+        the limit: names longer than a path may be, a folder that its owner may not read."""
         size = count = 0
-        for folder, _, names in os.walk(self.request["own"]):
-            for name in names:
-                try:
-                    size += os.lstat(os.path.join(folder, name)).st_blocks * 512
-                except OSError:
-                    continue
-            count += len(names) + 1
+        stack = [self.request["own"]]
+        while stack:
+            try:
+                with os.scandir(stack.pop()) as entries:
+                    for entry in entries:
+                        count += 1
+                        if entry.is_dir(follow_symlinks=False):
+                            stack.append(entry.path)
+                        else:
+                            size += entry.stat(follow_symlinks=False).st_blocks * 512
+            except FileNotFoundError:
+                continue  # it is at work
+            except OSError as error:
+                return "limit", f"its files cannot be measured: {error.strerror}"
             if size > self.limits["disk"]:
                 return "limit", f"its files took more than {self.limits['disk'] >> 20} MiB"
             if count > self.limits["inodes"]:

@@ -126,7 +126,7 @@ class LocalSandbox:
         system.send_kill_to_all_of(uid)
         for left in Path(tempfile.gettempdir()).glob(f"evolve-{uid}-*"):
             if left.is_dir() and not left.is_symlink() and left.stat().st_uid == uid:
-                shutil.rmtree(left, ignore_errors=True)
+                remove(str(left))
 
     # ---- the launcher --------------------------------------------------------------------------------------------
 
@@ -205,7 +205,7 @@ class LocalSandbox:
         if self._lease is not None:
             os.close(self._lease)
             self._lease = None
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        remove(str(self.scratch))
 
     # ---- running -------------------------------------------------------------------------------------------------
 
@@ -321,7 +321,7 @@ class LocalSandbox:
 
     def _clean(self, own: str) -> None:
         if own:
-            shutil.rmtree(own, ignore_errors=True)
+            remove(own)
 
 
 _BARE = """
@@ -352,6 +352,17 @@ def _barrier(path: str) -> str:
         if not folder.stat().st_mode & 0o001:
             return str(folder)
     return ""
+
+
+def remove(folder: str) -> None:
+    """Remove a folder that a candidate wrote to, however deep it is nested and whatever rights are on it."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except (OSError, RecursionError):
+        for words in (("chmod", "-R", "u+rwX"), ("rm", "-rf")):
+            subprocess.run([*words, "--", folder], stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
 def _copy_over(source: str, target: str) -> None:

@@ -50,7 +50,9 @@ def sandbox_of(rung: str, folder: Path) -> Iterator[LocalSandbox]:
             part.chmod(0o755)
     made = LocalSandbox(rung, folder / "scratch")
     yield made
+    assert not list(Path(tempfile.gettempdir()).glob(f"evolve-{made.uid}-*")) or made.uid == os.getuid()
     made.close()
+    assert not (folder / "scratch").exists()
 
 
 class TestNative(SandboxContract):
