@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -35,3 +38,16 @@ def test_overhead(tmp_path: Path) -> None:
     os.chmod(tmp_path, 0o755)
     found = loaded("overhead").rung("native", tmp_path, 12)
     assert found["true"]["median_ms"] < 400 and found["call"]["median_ms"] < 400
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="the disposable outer jail needs root")
+@pytest.mark.parametrize("opened", ["", "private tmp"])
+def test_hacker_loop(opened: str, tmp_path: Path) -> None:
+    """A few attacks of the loop's own: nothing is taken, and with a wall left out something is."""
+    script = Path(__file__).parents[2] / "benchmarks/sandbox/hacker.py"
+    out = tmp_path / "found.json"
+    words = [sys.executable, str(script), "run", "--evals", "4", "--seed", "1", "--open", opened, "--out", str(out)]
+    subprocess.run(words, check=True, capture_output=True, timeout=200)
+    found = json.loads(out.read_text())
+    taken = {name for hit in found["hits"] for name in hit["found"]} - {"late"}  # a busy machine is late by itself
+    assert found["judged"] >= 4 and bool(taken) is bool(opened), taken
