@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from evolve import returning
 from evolve.mutators.outside import OUTSIDE
 from evolve.population.brief import Brief
 from evolve.population.candidate import Candidate, Standing
+from evolve.population.embedding import EmbeddedNovelty
 from evolve.population.novelty import Novelty
 from evolve.population.publish import check_island
 from evolve.population.selection import Choice, Population, bandit
@@ -148,6 +150,9 @@ class Asker:
         reads = mutator not in self.search.immediate and choice.operator != "tune"
         draw = stream(self.search.seed, "lessons", number).random()
         learnt = reads and draw < self.search.policy.lessons
+        hint = dict(choice.hint)
+        if reads and self.search.policy.returning and (gone := returning.lines(self.search, task, choice.parents[0])):
+            hint["returning"] = gone
         return Brief(
             number=number,
             task=task,
@@ -160,7 +165,7 @@ class Asker:
             lessons=self.search.lessons.shown(task, choice.parents[0]) if learnt else (),
             directives=state.memory.words_for(task),
             saw=dict(state.seen),
-            hint=choice.hint,
+            hint=hint,
         )
 
     def _next_task(self, rng: random.Random) -> str:
@@ -232,6 +237,12 @@ class Asker:
         known = self._novelty.get(task)
         if known and known[0] == members:
             return known[1]
+        if self.search.embedder is not None:
+            ground = self.search.grounds[task].task
+            files = ((commit, self.search.files_of(ground, self.search.state.candidates[commit])) for commit in members)
+            texts = {commit: "\n".join(f[p].decode("utf-8", "replace") for p in sorted(f)) for commit, f in files}
+            self._novelty[task] = (members, EmbeddedNovelty(self.search.embedder, texts))
+            return self._novelty[task][1]
         sketches = {commit: self.search.state.live.sketches.get(commit, "") for commit in members}
         found = Novelty(sketches)
         self._novelty[task] = (members, found)

@@ -242,7 +242,7 @@ def _begin(
     seed = settings.seed if settings.seed is not None else secrets.randbits(32)
     event = ev.RunOpened(
         run, tasks, seed, package.__version__, mutator=",".join(settings.mutators), selector=settings.selector,
-        settings={"policy": Policy.of(settings.policy).record()},
+        settings={"policy": Policy.of(settings.policy).record(), "embedder": settings.embedder},
     )  # fmt: skip
     state.apply(writer.append(event))
 

@@ -31,6 +31,9 @@ RUNGS = ("tune", "resample", "tactic", "lineage", "restart")
 LEAST = 5
 """Fewest evaluations without a gain that are a plateau."""
 
+GAPS = 3
+"""Mean gaps between promotions that are a plateau: a search of many small gains is on none between two of them."""
+
 FRESH = 3
 """Briefs of a new lineage that start from the seed; then its own members are chosen from."""
 
@@ -53,11 +56,14 @@ class Ladder:
                 return
 
     def patience(self, task: str) -> int:
-        """Evaluations without a gain that call for the next step: a share of all that the budget will pay for."""
+        """Evaluations without a gain that call for the next step: a share of all that the budget will pay for, and several
+        times as many as there were from one promotion to the next so far."""
         done = self.search.state.lineage.evaluated.get(task, 0)
+        reigns = self.search.state.lineage.reigns.get(task, ())
+        pace = GAPS * reigns[-1].evaluated / len(reigns) if reigns else 0
         left = self.search.asker.evaluations_left()
         total = done + (left / len(self.search.grounds) if math.isfinite(left) else done)
-        return max(LEAST, self.search.policy.opening, int(self.search.policy.patience * total))
+        return max(LEAST, self.search.policy.opening, int(self.search.policy.patience * total), int(pace))
 
     def _take(self, ground: Ground, number: int) -> bool:
         rung, task, policy = RUNGS[number], ground.task.name, self.search.policy

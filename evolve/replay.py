@@ -21,12 +21,12 @@ from evolve.errors import EvolveError, UsageError
 from evolve.evaluators.evaluator import Job
 from evolve.fingerprints import Fingerprints
 from evolve.models.scripted import ReplayMiss
-from evolve.mutators import Mutator, Reply
+from evolve.mutators import Desk, Mutator, Reply
 from evolve.mutators.outside import OUTSIDE, Outside
 from evolve.mutators.tune import Tune
 from evolve.opening import site_of
+from evolve.population import embedding, selection
 from evolve.population import events as ev
-from evolve.population import selection
 from evolve.population.archive import Archive
 from evolve.population.brief import Brief, Inspiration, Proposal
 from evolve.population.folds import RunState
@@ -100,7 +100,10 @@ class Replay:
         assert self.opened is not None
         words = [word for word in self.opened.mutator.split(",") if word]
         plain = [word for word in words if not word.startswith("agent:")]
-        found = {m.name: m for m in mutator_registry.load(plain, offline=True)}
+        found: dict[str, Mutator] = {m.name: m for m in mutator_registry.load(plain, offline=True)}
+        for word in set(words) - set(plain):
+            name = word.partition("=")[0]
+            found[name] = _Absent(name, Outside().operators)
         if self.policy.tune > 0:
             found.setdefault("tune", Tune())
         return found
@@ -135,7 +138,7 @@ class Replay:
         event = recorded.event
         match event:
             case ev.Asked():
-                if event.brief.mutator not in self.mutators and not event.brief.mutator.startswith("agent"):
+                if event.brief.mutator not in self.mutators:
                     raise UsageError(
                         f"brief {event.brief.number} was for mutator {event.brief.mutator!r}, an object of the caller's own: replay "
                         "such a run from Python, with evolve.replay.Replay(archive, run, {name: mutator, ...})"
@@ -143,7 +146,8 @@ class Replay:
                 brief = self._begun().ask(event.brief.mutator)
                 self.report.briefs += 1
                 self.briefs[brief.number] = brief
-                if (mutator := self.mutators.get(brief.mutator)) is not None and brief.mutator != OUTSIDE:
+                mutator = self.mutators[brief.mutator]
+                if brief.mutator != OUTSIDE and not isinstance(mutator, _Absent):
                     self.proposals[brief.number] = asyncio.create_task(self._propose(mutator, brief))
                     await self._go_on(brief.number)
             case ev.Born() | ev.Refused() | ev.Tactic() if event.brief in self.briefs:
@@ -184,6 +188,7 @@ class Replay:
                 {name: tuple(m.operators) for name, m in self.mutators.items()},
                 evidence=self._evidence, dates=lambda: self.date, timer=lambda: 0.0,
                 immediate=[name for name, m in self.mutators.items() if not m.latency],
+                embedder=embedding.load(str(self.opened.settings.get("embedder", ""))),
                 models={name: tuple(getattr(m, "models", ())) for name, m in self.mutators.items()},
             )  # fmt: skip
             self.fingerprints = self.fingerprints or Fingerprints(self.search)
@@ -265,6 +270,18 @@ class Replay:
         drawn = event.inspired_by[len(brief.inspirations) :]
         proposal = Proposal(files, event.idea, event.operator, event.model, event.parents)
         return replace(proposal, inspirations=tuple(Inspiration(commit, "on record") for commit in drawn))
+
+
+@dataclass(frozen=True, slots=True)
+class _Absent:
+    """Stands for a coding agent, which cannot be had again."""
+
+    name: str
+    operators: tuple[str, ...]
+    latency: bool = True
+
+    async def propose(self, brief: Brief, desk: Desk) -> Proposal:
+        raise ReplayMiss(f"{self.name} is not run in a replay")
 
 
 class _ReplayDesk(RunDesk):

@@ -25,8 +25,8 @@ from evolve.mutators import Mutator
 from evolve.mutators.outside import OUTSIDE, Outside
 from evolve.mutators.tune import Tune
 from evolve.opening import Opened
+from evolve.population import embedding, selection
 from evolve.population import events as ev
-from evolve.population import selection
 from evolve.population.archive import Archive
 from evolve.population.brief import Brief
 from evolve.population.candidate import Candidate
@@ -92,7 +92,7 @@ class Session:
             {name: tuple(m.operators) for name, m in self.mutators.items()},
             evidence=self.evidence, dates=self.writer.now, timer=time.monotonic,
             immediate=[name for name, m in self.mutators.items() if not m.latency],
-            until=targets(opened),
+            until=targets(opened), embedder=embedding.load(settings.embedder),
             models={name: tuple(getattr(m, "models", ())) for name, m in self.mutators.items()},
         )  # fmt: skip
         self.fingerprints = Fingerprints(self.search, unsafe=settings.unsafe)

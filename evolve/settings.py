@@ -50,6 +50,7 @@ class RunSettings:
     hooks:      (event, command) pairs of `--on`.
     every:      each task stands for many problems: one task for each of them, in this one run (`--all`).
     until:      task ("" for each) -> value of its first objective, in the metric's own direction, at which to stop.
+    embedder:   name of an installed embedder for novelty (population/embedding.py); "": token fingerprints.
     policy:     parts of the search policy that differ from the default (population/policy.py), for a new run.
     """
 
@@ -76,6 +77,7 @@ class RunSettings:
     overrides: Mapping[str, str] = field(default_factory=dict)
     hooks: tuple[tuple[str, str], ...] = ()
     every: bool = False
+    embedder: str = ""
     until: Mapping[str, float] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
 

@@ -1,7 +1,8 @@
 """When the numbers of a program are handed to the numeric tuner, and for how long.
 
 A study is opened for an island's new best whose structure (the program without its numbers) had none yet, and at a
-plateau for the champion. It ends by the tuner's own rule (`evolve.mutators.tune.finished`). Its trials are candidates
+plateau for the champion. Tables of numbers are left to other mutators: a few of many coordinates gain little for what
+their study costs (docs/search.md). It ends by the tuner's own rule (`evolve.mutators.tune.finished`). Its trials are candidates
 like any others, charged as class "tuning", and take at most the policy's share of all evaluations.
 """
 
@@ -84,7 +85,8 @@ class Tuner:
             return False
         count = state.studies.count.get(task, 0)
         step = self._step(candidate) or (AGAIN if tuned else 0.0)
-        knobs = tuning.plan(files, first=count * tuning.KNOBS if again else 0, reach=REACH * step)
+        first = count * tuning.KNOBS if again else 0
+        knobs = tuning.plan(files, first=first, reach=REACH * step, tables=self._alone())
         if len(knobs) < FEWEST_KNOBS:
             return False
         trials = int(tuning.TRIALS * min(max(left / (CHEAP * tuning.TRIALS), 1.0), LONGEST))

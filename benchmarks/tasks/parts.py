@@ -1,31 +1,42 @@
-"""What the key-less parts of the default policy are worth on the bundled tasks, each arm at equal evaluations.
+"""What the key-less parts of the policy are worth on three models of bundled tasks, each arm at equal evaluations.
 
-    python benchmarks/tasks/parts.py [--seeds 5] [--tasks NAME,...] [--arms NAME,...]      # appends to parts.jsonl
+    python benchmarks/tasks/parts.py [--seeds 4] [--models NAME,...] [--arms NAME,...]     # appends to parts.jsonl
     python benchmarks/tasks/parts.py --summary                                             # only what is on record
-    python benchmarks/tasks/parts.py --smoke                                               # one seed, 30 evaluations, not kept
+    python benchmarks/tasks/parts.py --smoke                                               # one seed, 60 evaluations, not kept
 
-An arm is a policy (population/policy.py) that differs from `base` in the parts named. Whole searches, sandbox and
-archive included, without the live control. A row is appended for each finished run, and one on record is not run again.
+Whole searches with the real archive and mutators; only the evaluator is a model in this process, which reads the numbers
+(or signs) out of the program's text and executes nothing: circles (52 numbers, circle_packing), coefficients (six, a
+polynomial for 2**x), signs (a string of 64, low_autocorrelation). A candidate whose text it cannot read is invalid.
+
+An arm is a policy (population/policy.py) that differs from `base` in the parts named. A row is appended for each finished
+run; one on record is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
+import math
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evolve import api
+from evolve.evaluators.evaluator import Job, Stage
+from evolve.evaluators.executors import InProcessExecutor
+from evolve.opening import Opened
 from evolve.settings import RunSettings
+from evolve.tasks.evidence import Evidence, Failure, FailureKind, Sample
 
 HERE = Path(__file__).resolve().parent
-BUDGETS = {"circle_packing": 800, "exp2_in_c": 300, "low_autocorrelation": 300, "online_bin_packing": 200}
+TASKS = HERE.parents[1] / "tasks"
 BASE = {"tune": 0.0, "ladder": False}
 ARMS: dict[str, dict[str, Any]] = {
     "base": {},
@@ -33,41 +44,149 @@ ARMS: dict[str, dict[str, Any]] = {
     "ladder": {"ladder": True},
     "both": {"tune": 0.15, "ladder": True},
 }
+TOML = """
+[task]
+name = "model"
+editable = ["program.py"]
+[evaluate]
+command = "true"
+metrics = [{ name = "score", goal = "max", pattern = "(.+)" }]
+repeats = { screen = 1, confirm = 1 }
+"""
 
 
-def search(task: str, arm: str, seed: int, evaluations: int, workers: int = 2) -> dict[str, Any]:
-    """One run in a folder of its own; its row. `best` is the champion's fitness: more is better."""
-    with tempfile.TemporaryDirectory(prefix="evolve-parts-") as place:
-        settings = RunSettings(
-            tasks=(task,), where=Path(place), seed=seed, workers=workers, evaluations=evaluations, publish=False, control=False,
-            policy={**BASE, **ARMS[arm]},
+def circles(names: Mapping[str, Any]) -> float:
+    """The sum of radii that circle_packing's seed gives to these centres."""
+    centres = [(min(max(float(x), 0.0), 1.0), min(max(float(y), 0.0), 1.0)) for x, y in names["CENTRES"]]
+    if len(centres) != 26:
+        raise ValueError("not 26 centres")
+    placed: list[tuple[float, float, float]] = []
+    for i, (x, y) in enumerate(centres):
+        room = min(x, y, 1 - x, 1 - y)
+        room = min([room, *(math.hypot(x - u, y - v) - r for u, v, r in placed)])
+        room = min([room, *(math.hypot(x - u, y - v) / 2 for u, v in centres[i + 1 :])])
+        if room <= 0:
+            raise ValueError("a circle without room")
+        placed.append((x, y, room))
+    return sum(r for _, _, r in placed)
+
+
+def coefficients(names: Mapping[str, Any]) -> float:
+    """Digits of the root mean square relative error of a polynomial in 2x - 1 for 2**x on 0..1."""
+    values = [float(names[name]) for name in "ABCDEF"]
+    total = 0.0
+    for k in range(65):
+        x = k / 64
+        u = 2 * x - 1
+        got = sum(c * u**power for power, c in enumerate(values))
+        total += (got / 2**x - 1) ** 2
+    return -0.5 * math.log10(max(total / 65, 1e-30))
+
+
+def signs(names: Mapping[str, Any]) -> float:
+    """The merit factor of 64 signs (Golay 1972)."""
+    text = names["SIGNS"]
+    if len(text) != 64 or not set(text) <= {"+", "-"}:
+        raise ValueError("not 64 signs")
+    values = [1 if sign == "+" else -1 for sign in text]
+    energy = sum(sum(a * b for a, b in zip(values, values[k:], strict=False)) ** 2 for k in range(1, 64))
+    return 64**2 / (2 * energy)
+
+
+MODELS: dict[str, tuple[Callable[[Mapping[str, Any]], float], int]] = {
+    "circles": (circles, 800), "coefficients": (coefficients, 500), "signs": (signs, 500),
+}  # fmt: skip
+"""Name -> (score, evaluations of a run)."""
+
+
+def program(model: str) -> str:
+    if model == "circles":
+        text = (TASKS / "circle_packing/seed/program.py").read_text()
+        return text[text.index("CENTRES") : text.index("def whole")]
+    if model == "signs":
+        return 'SIGNS = "' + "+-" * 32 + '"\n'
+    return "".join(f"{name} = {1.0 if name == 'A' else 0.1}\n" for name in "ABCDEF")
+
+
+def names_of(text: str) -> dict[str, Any]:
+    """Names with a literal value in a text. Raises ValueError, SyntaxError."""
+    found = {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = ast.literal_eval(node.value)
+    return found
+
+
+class Model:
+    """An evaluator that reads a program's literals and scores them."""
+
+    def __init__(self, opened: Opened, score: Callable[[Mapping[str, Any]], float]) -> None:
+        self.opened, self.score = opened, score
+
+    def digest(self) -> str:
+        return "model"
+
+    def stages(self) -> Sequence[Stage]:
+        return (Stage("run", 1, 5.0),)
+
+    def measure(self, job: Job, progress: Callable[[str], None]) -> Evidence:
+        samples, failures = [], {}
+        for tree in job.trees:
+            text = (self.opened.archive.store.file(tree, "program.py") or b"").decode("utf-8", "replace")
+            try:
+                value = self.score(names_of(text))
+            except (ValueError, SyntaxError, TypeError, KeyError, OverflowError, RecursionError, AttributeError) as error:
+                failures[tree] = Failure(FailureKind.CRASH, str(error)[:200] or "unreadable")
+                continue
+            samples += [Sample(tree, {"score": value}, job.first_block + n, 0.001) for n in range(job.blocks)]
+        site = self.opened.sites["model"]
+        return Evidence(
+            job.id, job.trees, site.task_digest, site.evaluator, site.machine, job.stage, samples=tuple(samples),
+            failures=failures, sandbox="none",
         )  # fmt: skip
-        session = api.open_session(settings)
+
+    def close(self) -> None:
+        return None
+
+
+def search(model: str, arm: str, seed: int, evaluations: int) -> dict[str, Any]:
+    """One run in a folder of its own; its row."""
+    score, _ = MODELS[model]
+    with tempfile.TemporaryDirectory(prefix="evolve-parts-") as place:
+        (Path(place) / "program.py").write_text(program(model))
+        (Path(place) / "evolve.toml").write_text(TOML)
+        for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b.invalid", "commit", "-qm", "Start"]):
+            subprocess.run(["git", *words], cwd=place, check=True)
+        settings = RunSettings(
+            where=Path(place), seed=seed, workers=1, evaluations=evaluations, publish=False, control=False, policy={**BASE, **ARMS[arm]},
+        )  # fmt: skip
+        session = api.open_session(settings, executor=lambda opened: InProcessExecutor({"model": Model(opened, score)}, 1))
         load, began = os.getloadavg()[0], time.monotonic()
         result = api.run(session)
         state = session.state
-        reigns = state.lineage.reigns.get(task, [])
+        reigns = state.lineage.reigns.get("model", [])
+        marks = {share: max((r.fitness or 0.0 for r in reigns if r.evaluated <= share * evaluations), default=None) for share in (0.25, 0.5)}
         return {
-            "task": task, "arm": arm, "seed": seed, "evaluations": result.evaluations, "best": result.best[task].fitness,
-            "by_tuning": sum(state.candidates[r.candidate].operator.startswith("tune/") for r in reigns),
-            "promotions": len(reigns), "tuned": state.studies.evaluations.get(task, 0), "steps": state.plateaus.count.get(task, 0),
-            "seconds": round(time.monotonic() - began, 1), "load": [round(load, 1), round(os.getloadavg()[0], 1)],
+            "model": model, "arm": arm, "seed": seed, "evaluations": result.evaluations, "best": result.best["model"].fitness,
+            "at": marks, "by_tuning": sum(state.candidates[r.candidate].operator.startswith("tune/") for r in reigns),
+            "promotions": len(reigns), "tuned": state.studies.evaluations.get("model", 0),
+            "steps": state.plateaus.count.get("model", 0), "seconds": round(time.monotonic() - began, 1), "load": round(load, 1),
         }  # fmt: skip
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One line a task and arm; `over_base`: wins, losses of the same seeds against the arm `base`."""
+    """One line a model and arm; over_base: wins and losses of the same seeds against the arm `base`."""
     out = []
-    for task in dict.fromkeys(row["task"] for row in rows):
-        base = {row["seed"]: row["best"] for row in rows if row["task"] == task and row["arm"] == "base"}
+    for model in dict.fromkeys(row["model"] for row in rows):
+        base = {row["seed"]: row["best"] for row in rows if row["model"] == model and row["arm"] == "base"}
         for arm in ARMS:
-            mine = {row["seed"]: row["best"] for row in rows if row["task"] == task and row["arm"] == arm}
+            mine = {row["seed"]: row["best"] for row in rows if row["model"] == model and row["arm"] == arm}
             if not mine:
                 continue
             pairs = [(mine[seed], base[seed]) for seed in mine if seed in base]
             out.append({
-                "task": task, "arm": arm, "runs": len(mine), "min": min(mine.values()),
-                "median": statistics.median(mine.values()), "max": max(mine.values()),
+                "model": model, "arm": arm, "runs": len(mine), "min": round(min(mine.values()), 4),
+                "median": round(statistics.median(mine.values()), 4), "max": round(max(mine.values()), 4),
                 "over_base": [sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)],
             })  # fmt: skip
     return out
@@ -75,9 +194,9 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", default=",".join(BUDGETS))
+    parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--arms", default=",".join(ARMS))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--out", type=Path, default=HERE / "parts.jsonl")
     parser.add_argument("--summary", action="store_true")
     parser.add_argument("--smoke", action="store_true")
@@ -85,13 +204,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     if not options.smoke and options.out.exists():
         rows = [json.loads(line) for line in options.out.read_text().splitlines()]
-    done = {(row["task"], row["arm"], row["seed"]) for row in rows}
+    done = {(row["model"], row["arm"], row["seed"]) for row in rows}
     for seed in range(0 if options.summary else 1 if options.smoke else options.seeds):
-        for task in options.tasks.split(","):
+        for model in options.models.split(","):
             for arm in options.arms.split(","):
-                if (task, arm, seed) in done:
+                if (model, arm, seed) in done:
                     continue
-                rows.append(search(task, arm, seed, 30 if options.smoke else BUDGETS[task]))
+                rows.append(search(model, arm, seed, 60 if options.smoke else MODELS[model][1]))
                 print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
                 if not options.smoke:
                     with options.out.open("a") as file:

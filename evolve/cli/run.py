@@ -83,6 +83,7 @@ def _tasks(context: click.Context, parameter: click.Parameter, incomplete: str) 
               help="Mutator, may be repeated (default: syntactic).")  # fmt: skip
 @click.option("--selector", default="islands", show_default=True, metavar="NAME", envvar="EVOLVE_SELECTOR",
               help="islands, power-law, map-elites, pareto, pareto-cases, puct, greedy, best-of-n, random, or one installed.")  # fmt: skip
+@click.option("--embedder", default="", metavar="NAME", help="Novelty by an installed embedder (docs/search.md).")
 @click.option("--from", "start", metavar="COMMIT", help="Start from this commit or candidate instead of HEAD.")
 @click.option("--control/--no-control", default=True, envvar="EVOLVE_CONTROL",
               help="The live control: random search beside the run (default: on).")  # fmt: skip
@@ -191,6 +192,7 @@ def _settings(tasks: tuple[str, ...], options: dict[str, Any]) -> RunSettings:
         overrides=pairs(options["overrides"]),
         hooks=tuple(options["hooks"]),
         every=options["every"],
+        embedder=options["embedder"],
         until=_until(options["until"]),
         policy=pairs(options["policy"], "--policy", "tune=off"),
     )

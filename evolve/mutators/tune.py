@@ -36,6 +36,9 @@ TRIALS = 24
 PATIENCE = 8
 """A study ends after so many trials, or after so many without a gain once its opening is over."""
 
+TABLE = 4
+"""Rank of a number in a table: the last."""
+
 SPREAD = 4.0
 """A lone positive number is tuned from value / SPREAD to value x SPREAD, on a logarithmic scale."""
 
@@ -102,19 +105,22 @@ class Trial:
 # ---- what to tune ----------------------------------------------------------------------------------------------------
 
 
-def plan(files: Mapping[str, bytes], most: int = KNOBS, first: int = 0, reach: float = 0.0) -> list[dict[str, object]]:
+def plan(
+    files: Mapping[str, bytes], most: int = KNOBS, first: int = 0, reach: float = 0.0, tables: bool = True
+) -> list[dict[str, object]]:
     """Knobs of a program as plain JSON, for a brief's hint; the most promising `most` in the order of the files.
 
     first: skip so many of them (a later study takes others; round and round). reach: above 0, a knob's range is its value
-    +- reach x its scale (see `numeric.Number`), for a program whose numbers are nearly right already. Named constants
-    come first, then lone floats, then whole numbers, then members of tables. Left alone: 0, 1 and 2 (structure more
+    +- reach x its scale (see `numeric.Number`), for a program whose numbers are nearly right already. tables: take
+    members of tables too. Named constants come first, then lone floats, then whole numbers, then members of tables. Left alone: 0, 1 and 2 (structure more
     often than size), and numbers that stand in an index.
     """
     ranked: list[tuple[int, str, int, Knob]] = []
     for path in sorted(files):
         piece = Workpiece.of(path, files[path])
         for number in piece.numbers:
-            if (rank := _rank(piece.content, number)) is not None and (knob := _knob(path, number, reach)) is not None:
+            rank = _rank(piece.content, number)
+            if rank is not None and (tables or rank < TABLE) and (knob := _knob(path, number, reach)) is not None:
                 ranked.append((rank, path, number.start, knob))
     ranked.sort(key=lambda r: r[:3])
     start = first % len(ranked) if len(ranked) > most else 0
@@ -132,7 +138,7 @@ def _rank(content: bytes, number: Number) -> int | None:
     if number.kind == "hex" or (number.kind == "int" and abs(number.value) <= 2):
         return None
     if number.table >= 0:
-        return 4
+        return TABLE
     if before.rstrip().endswith(b"["):  # an index
         return None
     if _NAMED.match(before):

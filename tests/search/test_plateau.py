@@ -72,7 +72,7 @@ def steps(place: Path) -> list[str]:
 def test_the_ladder_is_climbed_in_order_and_begins_anew(tmp_path: Path) -> None:
     place = make_repository(tmp_path / "r")
     mutator = Lucky()
-    made = searched(place, mutator, 90)
+    made = searched(place, mutator, 170)
     taken = steps(place)
     after = taken[taken.index("resample") :]
     assert after[:5] == ["resample", "tactic", "lineage", "restart", "resample"], taken
