@@ -57,6 +57,36 @@ def card(evidence: KernelEvidence) -> dict[str, Any]:
     }
 
 
+WARPS, REGISTERS, SHARED, BLOCKS = 64, 65_536, 228 << 10, 32
+"""An SM of compute capability 9.0 and 10.0: resident warps, registers, shared memory in bytes, resident blocks."""
+
+
+def occupancy(registers: int, shared: int, warps: int) -> tuple[float, str]:
+    """Share of an SM's warps that can be resident, and what limits it.
+
+    Rules of CUDA's occupancy calculator for 9.0: a warp takes its threads' registers in steps of 256, a block 1 KiB of shared
+    memory beside its own, in steps of 128 bytes.
+    """
+    a_warp = -(-max(registers, 1) * 32 // 256) * 256
+    a_block = -(-(shared + 1024) // 128) * 128
+    fits = {
+        "warps": WARPS // warps,
+        "registers": REGISTERS // a_warp // warps,
+        "shared memory": SHARED // a_block,
+        "blocks": BLOCKS,
+    }
+    limit = min(fits, key=lambda name: fits[name])
+    return min(fits.values()) * warps / WARPS, limit
+
+
+def _occupancy(kernel: dict[str, Any]) -> str:
+    numbers = [kernel.get(name) for name in ("registers", "shared", "warps")]
+    if not all(isinstance(x, int) and x >= 0 for x in numbers) or not numbers[2]:
+        return ""
+    share, limit = occupancy(*(int(x or 0) for x in numbers))
+    return f", occupancy {share:.0%} (limited by {limit})"
+
+
 def sentence(found: dict[str, Any]) -> str:
     """The same in a few lines a model reads."""
     if not found["workloads"]:
@@ -71,7 +101,7 @@ def sentence(found: dict[str, Any]) -> str:
     for kernel in found["compiler"].get("kernels", []):
         lines.append(
             f"kernel {kernel['name']}: {kernel['registers']} registers, {kernel['spills']} spilled, "
-            f"{kernel['shared']} bytes of shared memory"
+            f"{kernel['shared']} bytes of shared memory" + _occupancy(kernel)
         )
     if found.get("card", {}).get("throttle"):
         lines.append(

@@ -282,6 +282,7 @@ def compiled_kernels() -> list[dict[str, Any]]:
                             "registers": getattr(kernel, "n_regs", None),
                             "spills": getattr(kernel, "n_spills", None),
                             "shared": getattr(getattr(kernel, "metadata", None), "shared", None),
+                            "warps": getattr(getattr(kernel, "metadata", None), "num_warps", None),
                         }
                     )
     return found[:16]

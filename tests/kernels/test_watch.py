@@ -102,3 +102,18 @@ def test_throttled_clocks_are_told_to_the_next_mutation() -> None:
         {"axes": {}, "us": 1, "baseline_us": 2, "speed_of_light_us": 0.5, "gb_per_s": 1, "tflop_per_s": 1, "note": ""}
     ]
     assert "0x4" in feedback.sentence(found)
+
+
+def test_occupancy_and_what_limits_it() -> None:
+    """Known points of CUDA's calculator for compute capability 9.0."""
+    assert feedback.occupancy(32, 0, 8) == (1.0, "warps")
+    assert feedback.occupancy(64, 0, 8) == (0.5, "registers")
+    assert feedback.occupancy(255, 0, 4) == (0.125, "registers")
+    assert feedback.occupancy(32, 100 << 10, 4) == (0.125, "shared memory")
+    assert feedback.occupancy(16, 0, 1) == (0.5, "blocks")
+    found = {"status": "scored", "label": "x", "reason": "", "workloads": [{"axes": {}, "us": 1, "baseline_us": 2, "speed_of_light_us": 1,
+             "gb_per_s": 1, "tflop_per_s": 1, "note": ""}], "compiler": {"kernels": [
+                 {"name": "k", "registers": 64, "spills": 0, "shared": 0, "warps": 8},
+                 {"name": "l", "registers": None, "spills": 0, "shared": 0}]}}  # fmt: skip
+    text = feedback.sentence(found)
+    assert "k: 64 registers" in text and "occupancy 50% (limited by registers)" in text and text.count("occupancy") == 1
