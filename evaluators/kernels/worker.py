@@ -8,6 +8,7 @@ loaded (`_K`), which stops careless patches; the determined ones gain nothing be
 from __future__ import annotations
 
 import importlib.util
+import math
 import mmap
 import os
 import random
@@ -370,12 +371,16 @@ OURS = ("gate", "seal", "veil")
 
 
 def profiled(events: Any) -> dict[str, Any]:
-    """Of a profile's events on the GPU: the span of the candidate's kernels in microseconds, and their names."""
-    rows = [
-        (e.time_range.start, e.time_range.end, e.name)
-        for e in events
-        if "CUDA" in str(getattr(e, "device_type", "")) and e.name not in OURS
+    """Of a profile's events on the GPU: the span of the candidate's kernels in microseconds, and their names.
+
+    The harness works before the gate and after the seal (resets, copies, checks): what began there is not the candidate's.
+    """
+    seen = [
+        (e.time_range.start, e.time_range.end, e.name) for e in events if "CUDA" in str(getattr(e, "device_type", ""))
     ]
+    first = min((start for start, _, name in seen if name == "gate"), default=-math.inf)
+    last = max((end for _, end, name in seen if name == "seal"), default=math.inf)
+    rows = [row for row in seen if row[2] not in OURS and first <= row[0] <= last]
     if not rows:
         return {"kernels": [], "profile_us": 0.0}
     span = max(end for _, end, _ in rows) - min(start for start, _, _ in rows)

@@ -104,6 +104,7 @@ class CudaHands:
             self.driver.reset_persisting_l2()
         except CudaError as error:
             self.notes = [*self.notes[:8], f"reset persisting L2: {error}"]
+        self._profiler = None
         if order.get("mode") == "profile":
             self._profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
             self._profiler.__enter__()
