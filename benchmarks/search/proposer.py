@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import operator
 import random
 import re
 from collections.abc import Callable
@@ -103,12 +104,34 @@ def form_of(messages: list[dict[str, str]]) -> str:
 
 
 def table_of(program: str) -> Table:
-    """The literal table of a program. Raises ValueError where there is none."""
+    """The table of a program, arithmetic in it worked out. Raises ValueError where there is none, or none to be read."""
     match = _TABLE.search(program)
     if not match:
         raise ValueError("the program has no TABLE")
-    found = ast.literal_eval(match[1])
-    return [list(row) for row in found]
+    try:
+        tree = ast.parse(match[1], mode="eval").body
+    except (SyntaxError, RecursionError, MemoryError, SystemError) as error:  # whatever key-less operators may leave
+        raise ValueError(f"TABLE cannot be read: {error}") from error
+    if not isinstance(tree, ast.List) or not all(isinstance(row, ast.List) for row in tree.elts):
+        raise ValueError("TABLE is no list of lists")
+    return [[_number(item) for item in row.elts] for row in tree.elts if isinstance(row, ast.List)]
+
+
+_ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+}
+
+
+def _number(item: ast.expr) -> float:
+    if isinstance(item, ast.Constant) and type(item.value) in (int, float):
+        return item.value  # type: ignore[return-value]
+    if isinstance(item, ast.UnaryOp) and isinstance(item.op, ast.USub):
+        return -_number(item.operand)
+    if isinstance(item, ast.BinOp) and type(item.op) in _ARITHMETIC:
+        return _ARITHMETIC[type(item.op)](_number(item.left), _number(item.right))
+    raise ValueError(f"TABLE holds {ast.dump(item)[:60]}, no number")
 
 
 # ---- an edit ---------------------------------------------------------------------------------------------------------
@@ -123,7 +146,7 @@ def propose(messages: list[dict[str, str]], task: str, rng: random.Random) -> Pr
     kind = rng.choices(list(RATES), list(RATES.values()))[0]
     try:
         before = table_of(program)
-    except (ValueError, SyntaxError):  # a parent that a key-less operator restructured
+    except ValueError:  # a parent that a key-less operator restructured
         return Proposed("I see no table to change.", "lost", "")
     if kind == "canned":
         mode = rng.randrange(CANNED)

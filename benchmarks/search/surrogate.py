@@ -97,7 +97,7 @@ def differences(rows: list[dict[str, Any]], a: str, b: str, mark: int = 2) -> di
     """landscape -> progress of a minus that of b, seed by seed."""
     found = {(r["landscape"], r["policy"]): [p[mark] for p in r["progress"]] for r in rows}
     names = dict.fromkeys(r["landscape"] for r in rows if r["policy"] == a)
-    return {n: [x - y for x, y in zip(found[n, a], found[n, b], strict=True)] for n in names if (n, b) in found}
+    return {n: [x - y for x, y in zip(found[n, a], found[n, b], strict=False)] for n in names if (n, b) in found}
 
 
 def calibration(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -33,6 +33,10 @@ KNOWN = {
 
 PEERS = ("openevolve", "shinka")
 TARGETS = 20
+
+FEWEST = 5
+"""Runs of either side below which no interval and no p are given."""
+
 Row = dict[str, Any]
 
 
@@ -49,13 +53,12 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
-def balanced(rows: list[Row]) -> list[Row]:
-    """Rows of the (task, seed) pairs that every tool on record has finished."""
-    tools = {r["tool"] for r in rows}
-    have: dict[tuple[str, int], set[str]] = {}
+def once(rows: list[Row]) -> list[Row]:
+    """The first row of each (tool, task, seed)."""
+    first: dict[tuple[str, str, int], Row] = {}
     for r in rows:
-        have.setdefault((r["task"], r["seed"]), set()).add(r["tool"])
-    return [r for r in rows if have[r["task"], r["seed"]] == tools]
+        first.setdefault((r["tool"], r["task"], r["seed"]), r)
+    return list(first.values())
 
 
 def of(rows: list[Row], tool: str, task: str) -> list[Row]:
@@ -84,7 +87,8 @@ def finals(rows: list[Row]) -> str:
     out = []
     for task in tasks_of(rows):
         for tool in tools_of(rows):
-            mine = of(rows, tool, task)
+            if not (mine := of(rows, tool, task)):
+                continue
             scores = sorted(within(r, evaluations=r["budget"] + 1) for r in mine)
             money = [(r["tokens_in"] * PRICE[0] + r["tokens_out"] * PRICE[1]) / 1e6 for r in mine]
             out.append([
@@ -109,41 +113,40 @@ def finals(rows: list[Row]) -> str:
 
 
 def goal(rows: list[Row]) -> str:
-    """Median final of the best peer against ours at half its model calls and no more charged evaluations."""
-    out = []
-    ratios: dict[str, tuple[dict[str, list[float]], dict[str, list[float]]]] = {}
+    """A peer's median final against ours at half its model calls and no more charged evaluations, task by task."""
+    out: list[list[object]] = []
+    ps: dict[str, float] = {}
     for tool in ("ours", "ours-keyless", "greedy"):
-        ours: dict[str, list[float]] = {}
-        theirs: dict[str, list[float]] = {}
-        for task in tasks_of(rows):
-            best = max(PEERS, key=lambda p: median(within(r) for r in of(rows, p, task)))
-            peer = of(rows, best, task)
-            calls, charged = median(r["calls"] for r in peer), median(r["evaluations"] for r in peer)
-            theirs[task] = [within(r) for r in peer]
-            ours[task] = [within(r, calls / 2, charged) for r in of(rows, tool, task)]
-            p = measures.permutation(ours[task], theirs[task])
-            out.append([
-                tool, task, best, f"{calls:.0f}", f"{charged:.0f}", number(median(theirs[task])), number(median(ours[task])),
-                f"{median(ours[task]) / median(theirs[task]):.3f}", p,
-            ])  # fmt: skip
-        ratios[tool] = (ours, theirs)
-    adjusted = measures.holm({f"{r[0]}/{r[1]}": float(str(r[-1])) for r in out})
+        for peer in PEERS:
+            pairs = [(task, of(rows, tool, task), of(rows, peer, task)) for task in tasks_of(rows)]
+            pairs = [(task, mine, theirs) for task, mine, theirs in pairs if mine and theirs]
+            ours: dict[str, list[float]] = {}
+            final: dict[str, list[float]] = {}
+            for task, mine, theirs in pairs:
+                calls, charged = median(r["calls"] for r in theirs), median(r["evaluations"] for r in theirs)
+                final[task] = [within(r) for r in theirs]
+                ours[task] = [within(r, calls / 2, charged) for r in mine]
+                if min(len(mine), len(theirs)) >= FEWEST:
+                    ps[f"{tool}/{peer}/{task}"] = measures.permutation(ours[task], final[task])
+                ratio = median(ours[task]) / median(final[task])
+                cells = [
+                    number(median(final[task])),
+                    number(median(ours[task])),
+                    f"{ratio:.3f}",
+                    f"{tool}/{peer}/{task}",
+                ]
+                out.append(
+                    [tool, peer, task, f"{len(mine)} / {len(theirs)}", f"{calls / 2:.0f}", f"{charged:.0f}", *cells]
+                )
+            if pairs:
+                value, low, high = measures.ratio_of_medians(ours, final)
+                enough = min(len(runs) for side in (ours, final) for runs in side.values()) >= FEWEST
+                mean = f"**{value:.3f}**" + (f" ({low:.3f} .. {high:.3f})" if enough else "")
+                out.append([tool, peer, "geometric mean", "", "", "", "", "", mean, ""])
+    adjusted = measures.holm(ps)
     for r in out:
-        r[-1] = f"{adjusted[f'{r[0]}/{r[1]}']:.3f}"
-    for tool, (ours, theirs) in ratios.items():
-        value, low, high = measures.ratio_of_medians(ours, theirs)
-        out.append([tool, "geometric mean", "", "", "", "", "", f"{value:.3f} ({low:.3f} .. {high:.3f})", ""])
-    head = [
-        "tool",
-        "task",
-        "best peer",
-        "its calls",
-        "its charged",
-        "its median",
-        "at half the calls",
-        "ratio",
-        "p (Holm)",
-    ]
+        r[-1] = f"{adjusted[str(r[-1])]:.3f}" if r[-1] in adjusted else ""
+    head = ["tool", "peer", "task", "runs", "calls", "charged", "peer's median", "ours", "ratio", "p (Holm)"]
     return table(head, out)
 
 
@@ -151,10 +154,15 @@ def times(rows: list[Row]) -> str:
     """ERT of the best peer's median final, in calls and in charged evaluations, and the ECDF area over TARGETS targets."""
     out = []
     for task in tasks_of(rows):
-        target = max(median(within(r) for r in of(rows, p, task)) for p in PEERS)
+        finals = [median(within(r) for r in mine) for p in PEERS if (mine := of(rows, p, task))]
+        if not finals:
+            continue
+        target = max(finals)
         cells = []
         for tool in tools_of(rows):
-            mine = of(rows, tool, task)
+            if not (mine := of(rows, tool, task)):
+                cells.append("-")
+                continue
             hits = [measures.hit(r["curve"], target, 0) for r in mine]
             charged = [measures.hit(r["curve"], target, 1) for r in mine]
             by_calls = measures.ert(hits, [r["calls"] for r in mine])
@@ -164,8 +172,8 @@ def times(rows: list[Row]) -> str:
         out.append([f"{task} >= {number(target)}", *cells])
     areas = []
     for tool in tools_of(rows):
-        found = [area(of(rows, tool, task), task) for task in tasks_of(rows)]
-        areas.append(f"{sum(found) / len(found):.3f}")
+        found = [area(mine, task) for task in tasks_of(rows) if (mine := of(rows, tool, task))]
+        areas.append(f"{sum(found) / len(found):.3f} ({len(found)} tasks)")
     out.append(["area under the ECDF (calls)", *areas])
     return table(["target", *tools_of(rows)], out)
 
@@ -247,7 +255,7 @@ def overhead(rows: list[Row]) -> str:
 
 
 def tables() -> dict[str, str]:
-    rows = balanced(beside.read(HERE / "results" / "beside.jsonl"))
+    rows = once(beside.read(HERE / "results" / "beside.jsonl"))
     family = surrogate.read(HERE / "results" / "surrogate.jsonl")
     held = surrogate.read(HERE / "results" / "held_out.jsonl")
     replayed = beside.read(HERE / "results" / "banks.jsonl")

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import re
 import sys
 import urllib.request
 from pathlib import Path
@@ -20,6 +21,7 @@ from evolve.tasks.task import Task
 from tests.support import require
 
 HERE = Path(__file__).resolve().parents[2] / "benchmarks" / "search"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "search.md"
 
 
 def load(name: str) -> ModuleType:
@@ -84,6 +86,13 @@ def test_the_same_edit_in_every_form_and_it_applies(seed_program: str) -> None:
         assert seed_program.count(search) == 1
         assert seed_program.replace(search, rest.split(">>>>>>> REPLACE")[0]) == one.program
         assert one.program in made["whole"].text and one.program in made["tagged-full"].text
+
+
+def test_a_table_is_read_with_arithmetic_in_it() -> None:
+    proposer = load("proposer")
+    assert proposer.table_of("TABLE = [\n    [1, -(0.5)],\n    [0.25 + 2 * 0.5, - 1],\n]\n") == [[1, -0.5], [1.25, -1]]
+    with pytest.raises(ValueError, match="no number"):
+        proposer.table_of("TABLE = [\n    [abs(1)],\n]\n")
 
 
 def test_a_program_that_lost_rows_is_mended(seed_program: str) -> None:
@@ -275,6 +284,14 @@ def test_lubys_sequence() -> None:
     assert [policies.luby(i) for i in range(1, 16)] == [1, 1, 2, 1, 1, 2, 4, 1, 1, 2, 1, 1, 2, 4, 8]
 
 
+def test_the_recorded_rows_belong_to_the_frozen_landscapes() -> None:
+    surrogate = load("surrogate")
+    for name in ("surrogate.jsonl", "held_out.jsonl"):
+        path = HERE / "results" / name
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert rows and {r["digest"] for r in rows} == {surrogate.digest()}, "landscapes.py changed after the freeze"
+
+
 # ---- banks -----------------------------------------------------------------------------------------------------------
 
 
@@ -298,3 +315,20 @@ def test_a_bank_with_too_few_children_is_refused(tmp_path: Path) -> None:
         bank.load(tmp_path / "b.jsonl.gz")
     with pytest.raises(ValueError, match="at least 8"):
         bank.make("heilbronn_triangle", 1, 4, 0)
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_the_recorded_results() -> None:
+    """To within what another release of numpy's random streams may change in the last digit of an interval."""
+    tables = load("tables")
+    text = PAGE.read_text(encoding="utf-8")
+    fresh = tables.written(text, tables.tables())
+    figure = re.compile(r"[-+]?\d+(?:\.\d+)?")
+    again = "run: python benchmarks/search/tables.py --write docs/search.md"
+    assert figure.sub("#", fresh) == figure.sub("#", text), again
+    shown, made = ([float(value) for value in figure.findall(page)] for page in (text, fresh))
+    assert shown == pytest.approx(made, rel=0.05, abs=0.02), again
+    with pytest.raises(ValueError, match="no marker"):
+        tables.written("", {"finals": "x"})
