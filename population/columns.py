@@ -137,7 +137,7 @@ class _Encoder:
 
     def doubles(self, values: Sequence[float]) -> Any:
         for earlier, column in self.floats:
-            if earlier == values:
+            if earlier == values and array.array("d", earlier).tobytes() == array.array("d", values).tobytes():  # 0.0 == -0.0
                 return column
         column = self.place("d", values)
         self.floats.append((values, column))

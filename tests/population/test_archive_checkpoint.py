@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evolve.population import checkpoint, replay
@@ -81,6 +81,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 @settings(max_examples=120, deadline=None)
+@example([0.0, [-0.0]])
 @given(st.lists(VALUES, max_size=12))
 def test_columns_bring_back_exactly_what_they_were_given(values: list[Any]) -> None:
     assert same(CODEC.decode(CODEC.encode({"v": values, "w": values}))["v"], values)
