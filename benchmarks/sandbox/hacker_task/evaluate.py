@@ -1,9 +1,11 @@
 """The referee of the hacker loop: judges an attack by our real toy grader and looks at the world outside."""
 
 import ast
+import atexit
 import contextlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -74,6 +76,7 @@ class Ring:
             local.FIRST_UID = FIRST_UID
         self.folder = Path(tempfile.mkdtemp(prefix="hacker-"))
         self.folder.chmod(0o755)
+        atexit.register(self.close)
         (self.folder / "toy").mkdir(mode=0o700)
         (self.folder / "toy/grade.py").write_text(GRADE)
         self.repository = pygit2.init_repository(str(self.folder / "archive"), bare=True)
@@ -93,6 +96,12 @@ class Ring:
         (self.next / "attack.py").write_text(NEXT)
         self.before = set(self.hear_next())
         self.count = 0
+
+    def close(self):
+        self.scene.close()
+        self.sandbox.close()
+        self.grader.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def tree(self, files):
         import pygit2
