@@ -83,6 +83,8 @@ class Ladder:
             if not (policy.tactics and self._answered("tactic")):
                 return False
             made = replace(made, orders=1)
+        elif not policy.lineages:
+            return False
         else:
             orders = max(2 * FRESH, patience // 2) if rung == "lineage" else max(2 * FRESH, patience)
             made = replace(made, orders=orders, island=f"l{count}")

@@ -26,6 +26,7 @@ class Policy:
     fingerprints: refuse a program that behaves as a known one on the task's probes.
     tune:         most of the evaluations that studies of the numeric tuner may take.
     ladder:       climb the plateau ladder. patience: share of the budget without a gain that calls for its next rung.
+    lineages:     let the ladder's last steps start new lineages, and restart.
     tactics:      ask for new families at a plateau. resample: repeat the brief that broke through, so many times.
     lessons:      chance that a brief is shown lessons. returning: show lines that the lineage deleted.
     handover:     share of the budget after which the cheap model hands over to the strong one; a stall does so earlier; 0: never.
@@ -45,8 +46,9 @@ class Policy:
     duplicates: bool = True
     fingerprints: bool = True
     tune: float = 0.0
-    ladder: bool = False
+    ladder: bool = True
     patience: float = 0.05
+    lineages: bool = False
     tactics: bool = True
     resample: int = 3
     lessons: float = 0.0

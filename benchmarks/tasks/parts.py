@@ -41,8 +41,8 @@ BASE = {"tune": 0.0, "ladder": False}
 ARMS: dict[str, dict[str, Any]] = {
     "base": {},
     "tune": {"tune": 0.15},
-    "ladder": {"ladder": True},
-    "both": {"tune": 0.15, "ladder": True},
+    "ladder": {"ladder": True, "lineages": True},
+    "both": {"tune": 0.15, "ladder": True, "lineages": True},
 }
 TOML = """
 [task]

@@ -19,7 +19,7 @@ from evolve.session import Session
 from evolve.settings import RunSettings
 from tests.search.scene import Climb, Numbers, make_repository
 
-FLAT = {"ladder": "on", "opening": 3, "patience": 0.0, "handover": 0.0}
+FLAT = {"ladder": "on", "lineages": "on", "opening": 3, "patience": 0.0, "handover": 0.0}
 
 
 class Idle(Climb):

@@ -29,7 +29,7 @@ def replayed(place: Path, run: str = "toy", mutators: dict[str, object] | None =
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_decision_is_the_same_again(tmp_path: Path, workers: int) -> None:
     place = make_repository(tmp_path / "r", toml=TOML.replace("confirm = 1", "confirm = 3"))
-    made, _ = run_toy(place, evaluations=40, noise=0.05, workers=workers, policy={"ladder": "on", "opening": 3})
+    made, _ = run_toy(place, evaluations=40, noise=0.05, workers=workers, policy={"ladder": "on", "lineages": "on", "opening": 3})
     found = replayed(place, mutators={"climb": Climb()})
     assert found.difference == "" and found.taken == 0
     assert found.briefs >= 39 and found.proposals >= 39 and found.decided > 120
@@ -38,7 +38,7 @@ def test_every_decision_is_the_same_again(tmp_path: Path, workers: int) -> None:
 
 def test_a_resumed_run_with_studies_too(tmp_path: Path) -> None:
     place = make_repository(tmp_path / "r", program=PEAK)
-    policy = {"opening": 2, "tune": 0.5, "ladder": "on", "patience": 0.0}
+    policy = {"opening": 2, "tune": 0.5, "ladder": "on", "lineages": "on", "patience": 0.0}
     for evaluations in (15, 50):
         made = session(place, Climb(), evaluations=evaluations, policy=policy)
         asyncio.run(made.run())

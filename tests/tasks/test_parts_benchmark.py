@@ -1,0 +1,38 @@
+"""The benchmark of the key-less parts, in small: a model scores what its task scores, and a run makes a row."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks/tasks/parts.py"
+
+
+@pytest.fixture(scope="module")
+def parts() -> ModuleType:
+    if not SCRIPT.exists():
+        pytest.skip("benchmarks are not in this distribution")
+    spec = importlib.util.spec_from_file_location("parts_benchmark", SCRIPT)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_models_score_their_seeds_as_the_tasks_do(parts: ModuleType) -> None:
+    score = {name: made(parts.names_of(parts.program(name))) for name, (made, _) in parts.MODELS.items()}
+    assert score["circles"] == pytest.approx(0.962, abs=1e-9)  # 26 circles of radius 0.037
+    assert score["signs"] == pytest.approx(64**2 / (2 * sum(k * k for k in range(1, 64))))
+    assert 0.3 < score["coefficients"] < 2
+    with pytest.raises(ValueError, match="26"):
+        parts.circles({"CENTRES": [(0.5, 0.5)]})
+
+
+def test_a_run_makes_a_row_and_the_summary_pairs_seeds(parts: ModuleType) -> None:
+    rows = [parts.search("signs", arm, 1, 20) for arm in ("base", "both")]
+    assert all(row["evaluations"] == 20 and row["best"] > 0.02 for row in rows)
+    lines = {line["arm"]: line for line in parts.summary(rows)}
+    assert set(lines) == {"base", "both"} and lines["base"]["over_base"] == [0, 0]
