@@ -86,7 +86,11 @@ class Evaluator(Protocol):
         ...
 
     def measure(self, job: Job, progress: Callable[[str], None]) -> Evidence:
-        """Run the job. `progress` takes one line for the live view; it never carries a score."""
+        """Run the job. `progress` takes one line for the live view; it never carries a score.
+
+        The job's stage is one of `stages()`, or repeats the last one under the strictest rules there are: "confirm" (a
+        champion gate) or "verify" (an independent re-run, which takes nothing over from earlier jobs).
+        """
         ...
 
     def close(self) -> None:
