@@ -147,7 +147,7 @@ class Asker:
 
     def _made(self, number: int, mutator: str, task: str, choice: Choice) -> Brief:
         state = self.search.state
-        reads = mutator not in self.search.immediate and choice.operator != "tune"
+        reads = mutator in self.search.readers
         draw = stream(self.search.seed, "lessons", number).random()
         learnt = reads and draw < self.search.policy.lessons
         hint = dict(choice.hint)

@@ -188,6 +188,7 @@ class Replay:
                 {name: tuple(m.operators) for name, m in self.mutators.items()},
                 evidence=self._evidence, dates=lambda: self.date, timer=lambda: 0.0,
                 immediate=[name for name, m in self.mutators.items() if not m.latency],
+                readers=[name for name, m in self.mutators.items() if m.latency],
                 embedder=embedding.load(str(self.opened.settings.get("embedder", ""))),
                 models={name: tuple(getattr(m, "models", ())) for name, m in self.mutators.items()},
             )  # fmt: skip

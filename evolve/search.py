@@ -95,19 +95,20 @@ class Search:
         dates: Callable[[], float],
         timer: Callable[[], float],
         immediate: Sequence[str] = (),
+        readers: Sequence[str] = (),
         models: Mapping[str, Sequence[str]] | None = None,
         until: Mapping[str, float] | None = None,
         embedder: Embedder | None = None,
     ) -> None:
         """operators: mutator name -> the operators it answers. immediate: those of them that answer at once and so share
-        the evaluation slots. models: mutator name -> its models, the cheapest first. until: task -> the fitness of its
-        champion at which the search is done, where all have theirs. embedder: for novelty, instead of
-        token fingerprints. evidence: commit -> all its evidence, oldest first.
-        dates: seconds since the epoch for commits. timer: a monotonic clock in seconds for the wall-time budget."""
+        the evaluation slots. readers: those that read what a brief says in words. models: mutator name -> its models, the
+        cheapest first. until: task -> the fitness of its champion at which the search is done, where all have theirs.
+        embedder: for novelty, instead of token fingerprints. evidence: commit -> all its evidence, oldest first. dates:
+        seconds since the epoch for commits. timer: a monotonic clock in seconds for the wall-time budget."""
         self.record, self.objects, self.state, self.grounds = record, objects, state, grounds
         self.selector, self.operators, self.evidence = selector, operators, evidence
         self.dates, self.timer, self.immediate = dates, timer, tuple(immediate)
-        self.embedder = embedder
+        self.embedder, self.readers = embedder, frozenset(readers)
         self.models, self.until = dict(models or {}), dict(until or {})
         opened = state.lineage.opened
         if opened is None:

@@ -92,6 +92,7 @@ class Session:
             {name: tuple(m.operators) for name, m in self.mutators.items()},
             evidence=self.evidence, dates=self.writer.now, timer=time.monotonic,
             immediate=[name for name, m in self.mutators.items() if not m.latency],
+            readers=[name for name, m in self.mutators.items() if m.latency],
             until=targets(opened), embedder=embedding.load(settings.embedder),
             models={name: tuple(getattr(m, "models", ())) for name, m in self.mutators.items()},
         )  # fmt: skip
