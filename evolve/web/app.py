@@ -283,9 +283,9 @@ _PAGES = (
 
 
 def _task(live: Live, query: Mapping[str, str]) -> str:
-    task = query.get("task") or next(iter(live.tasks))
+    task = query.get("task") or next(iter(live.tasks), "")
     if task not in live.tasks:
-        raise UsageError(f"run {live.run!r} has no task {task!r}; it has: {', '.join(live.tasks)}")
+        raise UsageError(f"run {live.run!r} has no task {task!r}; it has: {', '.join(live.tasks) or 'none yet'}")
     return task
 
 

@@ -15,9 +15,9 @@ export function Cells({ run }: { run: string }) {
   const indexing = data !== null && !data.indexed;
   useEffect(() => {
     if (!indexing) return;
-    const later = setInterval(reload, 700);
-    return () => clearInterval(later);
-  });
+    const later = setTimeout(reload, data.scored > 20000 ? 4000 : 700);
+    return () => clearTimeout(later);
+  }, [data, error]);
   if (!data) return error ? <Problem text={error} /> : <Loading />;
   const choose = (axis: "x" | "y") => (
     <label class="choice">{axis === "x" ? "Across" : "Up"} <select value={data[axis]} onChange={(event) => setQuery({ [axis]: event.currentTarget.value })}>{data.descriptors.map((d) => <option key={d.name} value={d.name}>{d.what}</option>)}</select></label>

@@ -13,9 +13,9 @@ export function Run({ run }: { run: string }) {
   const indexing = data !== null && !data.indexed;
   useEffect(() => {
     if (!indexing) return;
-    const later = setInterval(reload, 700);
-    return () => clearInterval(later);
-  });
+    const later = setTimeout(reload, data.candidates > 20000 ? 4000 : 700); // the page of a long run is work, and so is indexing
+    return () => clearTimeout(later);
+  }, [data, error]);
   if (!data) return error ? <Problem text={error} /> : <Loading />;
   return (
     <div class="run-grid">
