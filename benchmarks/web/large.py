@@ -36,6 +36,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.web.simulated import RUN, Simulation, make
 from evolve.population.archive import Archive
+from evolve.web import kept
 from tests.web.conftest import FLAGS, TOKEN
 from tests.web.test_browser import click, pan, until
 
@@ -84,13 +85,24 @@ def start(place: Path, browser: Any) -> dict[str, float]:
         began = time.monotonic()
         opened = open_lineage(context.new_page(), port)
         context.close()
-        return {"address": printed, "open": opened, "indexed": indexed(port, began)}
+        found = {"address": printed, "open": opened, "indexed": indexed(port, began)}
+        until_kept(place)
+        return found
 
 
-def used(place: Path, browser: Any, n: int, opens: int, clicks: int) -> dict[str, Any]:
+def until_kept(place: Path) -> None:
+    """The index is written just after it is whole."""
+    with Archive.open(place, durable=False) as archive:
+        while not kept.path(archive.home, RUN).exists():
+            time.sleep(0.5)
+
+
+def used(place: Path, browser: Any, n: int, opens: int, clicks: int, wait: bool = True) -> dict[str, Any]:
+    """wait: until the events are indexed; else at once, from the state's checkpoint, the server indexing beside it."""
     found: dict[str, Any] = {"open": []}
-    with serving(place) as (port, _):
-        indexed(port, 0.0)
+    with serving(place) as (port, found["address"]):
+        if wait:
+            indexed(port, 0.0)
         for _ in range(opens):
             context = browser.new_context(viewport={"width": 1280, "height": 800})
             page = context.new_page()
@@ -140,17 +152,28 @@ def candidate(page: Page, port: int, numbers: list[int]) -> list[float]:
     return took
 
 
-def measure(place: Path, n: int, opens: int, clicks: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"candidates": n}
+def forget(place: Path) -> None:
+    """As if nothing had ever read the run."""
     with Archive.open(place, durable=False) as archive:
         shutil.rmtree(archive.home / "cache", ignore_errors=True)
         subprocess.run(["git", "-C", archive.path, "update-ref", "-d", f"refs/evolve/{RUN}/checkpoint"], check=True)
+
+
+def measure(place: Path, n: int, opens: int, clicks: int, first: bool, short: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"candidates": n}
+    if first and not short:
+        forget(place)
+    with Archive.open(place, durable=False) as archive:
         found["events"] = sum(archive.recorded(tip).position + 1 for tip in archive.tips(RUN).values())
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         found["chromium"] = browser.version
-        found["first"] = start(place, browser)
+        if short:
+            return found | used(place, browser, n, opens, clicks, wait=False)
+        found["first" if first else "from the checkpoint"] = start(place, browser)
+        print(json.dumps(found), flush=True)
         found["again"] = [start(place, browser) for _ in range(2)]
+        print(json.dumps(found["again"]), flush=True)
         found |= used(place, browser, n, opens, clicks)
         browser.close()
     return found
@@ -162,6 +185,8 @@ def main() -> None:
     parser.add_argument("--opens", type=int, default=5)
     parser.add_argument("--clicks", type=int, default=100)
     parser.add_argument("--keep", type=Path, help="make the archive in this folder and leave it there")
+    parser.add_argument("--not-first", action="store_true", help="keep the state's checkpoint: leave `first` out")
+    parser.add_argument("--short", action="store_true", help="only `used`, while the server indexes; no start is timed")
     parser.add_argument("--make", action="store_true", help="only make the archive")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -172,7 +197,7 @@ def main() -> None:
             print(json.dumps(made))
             return
         load = os.getloadavg()[0]
-        found = measure(place, options.candidates, options.opens, options.clicks)
+        found = measure(place, options.candidates, options.opens, options.clicks, not options.not_first, options.short)
     found |= made | {
         "cores": os.cpu_count(), "load_before": load, "load_after": os.getloadavg()[0], "python": platform.python_version(),
     }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -223,3 +224,24 @@ def wait_for(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_events_come_through_while_a_long_log_is_indexed(place: Scene, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evolve.web import runs
+
+    grown(place)
+    place.writer.flush()
+    held = threading.Event()
+    usual = runs.kept.read
+    monkeypatch.setattr(runs.kept, "read", lambda archive, run: (held.wait(20), usual(archive, run))[1])
+    live = runs.Live(place.archive.path, RUN)
+    heard: list[int] = []
+    live.listen(lambda batch: heard.append(batch["n"]))
+    late = place.bear([place.base], {"SPEED = 1": "SPEED = 9"}, 9.0, "late")
+    place.writer.flush()
+    wait_for(lambda: heard == [5])
+    assert not live.indexed
+    held.set()
+    wait_for(lambda: live.indexed)
+    assert late in live.index.of_candidate and live.index.seen == live.state.seen
+    live.close()
