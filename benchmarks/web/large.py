@@ -129,7 +129,7 @@ def live(place: Path, page: Page) -> list[float]:
     took = []
     with Archive.open(place, durable=False) as archive:
         more = Simulation(archive, archive.writer(RUN, exclusive=True), seed=99, resumed=True)
-        for _ in range(5):
+        for _ in range(3):
             before = page.evaluate("() => evolveStage.graph.n")
             more.candidate()
             more.writer.flush()
