@@ -36,3 +36,11 @@ def test_a_run_makes_a_row_and_the_summary_pairs_seeds(parts: ModuleType) -> Non
     assert all(row["evaluations"] == 20 and row["best"] > 0.02 for row in rows)
     lines = {line["arm"]: line for line in parts.summary(rows)}
     assert set(lines) == {"base", "both"} and lines["base"]["over_base"] == [0, 0]
+
+
+def test_the_rows_on_record_are_whole_runs(parts: ModuleType) -> None:
+    import json
+
+    rows = [json.loads(line) for line in (SCRIPT.parent / "parts.jsonl").read_text().splitlines()]
+    assert all(row["evaluations"] == parts.MODELS[row["model"]][1] for row in rows)
+    assert len({(row["model"], row["arm"], row["seed"]) for row in rows}) == len(rows)
