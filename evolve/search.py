@@ -42,6 +42,9 @@ BREAKER = 5
 MOST_REFUSALS = 2000
 """Refused proposals in a row after which a mutator has nothing new to say."""
 
+MOST_CALLS = 200
+"""Answers of models in a row, none of which became a candidate, after which going on would only cost money."""
+
 
 class Record(Protocol):
     """What the search needs of the archive's writer."""
@@ -138,6 +141,11 @@ class Search:
             return False
         if self.state.pending.refused_in_a_row >= MOST_REFUSALS:
             self.stop_reason = f"{MOST_REFUSALS} proposals in a row were refused: the mutators have nothing new"
+            return False
+        if self.state.pending.paid_in_a_row >= MOST_CALLS:
+            self.stop_reason = (
+                f"{MOST_CALLS} answers of models in a row became no candidate; 'evolve log' and the answers on record say why"
+            )
             return False
         return not self.spent()
 

@@ -23,7 +23,7 @@ from evolve.population.folds.studies import Studies
 FOLDS: tuple[type[Any], ...] = (Lineage, Ledger, Pending, Live, Memory, Studies, Plateaus, Credit)
 """In the order in which an event reaches them; a later fold may read an earlier one's state."""
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 """Raised when a fold's meaning changes, so that stored checkpoints of the old meaning are thrown away."""
 
 

@@ -31,7 +31,8 @@ class Pending:
     starts: job -> starts without an end. gates: task -> the gate under way. tries: task -> gates since a promotion.
     gated: (task, candidate, champion) whose gate ended without a promotion, since the last one.
     batches: digest of a request -> the batch it went out in, until answered. wanted: request -> somebody outside who
-    has no brief yet. leases: brief -> its lease. told: brief -> commit of the first answer from outside."""
+    has no brief yet. leases: brief -> its lease. told: brief -> commit of the first answer from outside.
+    refused_in_a_row: proposals, paid_in_a_row: models' answers, since the last commit came of one in this process."""
 
     next_brief: int = 1
     next_number: int = 0
@@ -44,10 +45,15 @@ class Pending:
     tries: dict[str, int] = field(default_factory=dict)
     gated: set[tuple[str, str, str]] = field(default_factory=set)
     refused_in_a_row: int = 0
+    paid_in_a_row: int = 0
     batches: dict[str, str] = field(default_factory=dict)
     wanted: dict[str, ev.Wanted] = field(default_factory=dict)
     leases: dict[int, ev.Leased] = field(default_factory=dict)
     told: dict[int, str] = field(default_factory=dict)
+
+    def on_session(self, event: ev.Session, recorded: ev.Recorded) -> None:
+        if event.state == "open":  # whoever starts a run again has seen why it stopped
+            self.refused_in_a_row = self.paid_in_a_row = 0
 
     def on_asked(self, event: ev.Asked, recorded: ev.Recorded) -> None:
         self.briefs[event.brief.number] = event.brief
@@ -73,6 +79,7 @@ class Pending:
 
     def on_answered(self, event: ev.Answered, recorded: ev.Recorded) -> None:
         self.calls[(event.brief, event.call)] = recorded.oid
+        self.paid_in_a_row += 1
         self.batches.pop(self.requests.get((event.brief, event.call), ""), None)
 
     def on_refused(self, event: ev.Refused, recorded: ev.Recorded) -> None:
@@ -81,10 +88,13 @@ class Pending:
 
     def on_tactic(self, event: ev.Tactic, recorded: ev.Recorded) -> None:
         self._done(event.brief)
+        self.paid_in_a_row = 0
 
     def on_born(self, event: ev.Born, recorded: ev.Recorded) -> None:
         self._done(event.brief)
         self.refused_in_a_row = 0
+        if event.model:
+            self.paid_in_a_row = 0
         self._expect(event.candidate, event.number)
 
     def on_imported(self, event: ev.Imported, recorded: ev.Recorded) -> None:

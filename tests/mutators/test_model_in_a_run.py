@@ -17,6 +17,7 @@ import pytest
 from evolve.models.prefix import report
 from evolve.population import events as ev
 from evolve.population.archive import Archive
+from evolve.search import MOST_CALLS
 from tests.edits.generate import sr
 from tests.models.server import Bench, Fault, Sent
 from tests.outside.scene import command, project
@@ -73,6 +74,15 @@ def test_an_outage_holds_nobody_else_up(tmp_path: Path) -> None:
     assert len(rows) >= 8, done.stderr
     assert len(bench.sent) > 4
     assert {row["model"] for row in rows} <= {"", "seed"}
+
+
+def test_a_model_that_says_nothing_of_use_is_not_paid_for_ever(tmp_path: Path) -> None:
+    where = project(tmp_path / "repo")
+    with Bench(lambda sent: "I would rather not.") as bench:
+        done = command(where, "run", "--no-control", "--workers", "1", "--proposals", "4", "--seed", "1", "--json",
+                       "--mutator", "model:loop", **models(tmp_path / "m.toml", bench.url))  # fmt: skip
+        assert MOST_CALLS <= len(bench.sent) < MOST_CALLS + 20
+    assert "became no candidate" in json.loads(done.stdout)["reason"]
 
 
 def test_what_was_answered_before_a_kill_is_not_asked_again(tmp_path: Path) -> None:
