@@ -50,7 +50,7 @@ def overhead() -> Iterator[str]:
     yield "\n## Overhead (`benchmarks/overhead/overhead.py`)\n"
     yield (
         "In-process evaluator that answers at once, scripted mutator, durable archive, default selector, duplicate check on. "
-        "Flatness: median of the last three windows of 1,000 over that of the first three.\n"
+        "Flatness: of tenths of the run, the largest over the smallest median of windows of 1,000.\n"
     )
     yield from table(
         ("candidates", "model latency", "in flight", "candidates/s", "CPU ms each", "flatness: rate, CPU", "PSS", "disk each", "load"),

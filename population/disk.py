@@ -17,6 +17,9 @@ from evolve.tasks.errors import ArchiveError
 LOCK_WAIT = 10.0
 """Seconds to wait for somebody else's lock file on a ref; git holds one for milliseconds."""
 
+STALE_LOCK = 60.0
+"""Seconds after which a lock file has outlived whoever made it: longer than a disk stalls."""
+
 
 class DiskError(ArchiveError):
     """The disk said no. `errno` and `path` are the system's; nothing in memory was lost, a later flush goes on."""
@@ -91,17 +94,21 @@ def write_file(path: str, data: bytes, *, durable: bool, mode: int = 0o444) -> N
 def swap_file(path: str, data: bytes, *, durable: bool, wait: float = LOCK_WAIT) -> None:
     """Replace a ref-like file the way git does: `<path>.lock` made exclusively, written, synced, renamed, entry synced.
 
-    Whoever else follows git's protocol (`git pack-refs`, say) never loses our value nor we theirs. Raises DiskError,
-    with EEXIST when the lock stays for `wait` seconds.
+    Whoever else follows git's protocol (`git pack-refs`, say) never loses our value nor we theirs. A lock in the
+    way for `wait` seconds that is older than STALE_LOCK is a dead process's, and is removed once. Raises DiskError, with
+    EEXIST where it stays.
     """
-    lock, deadline, pause = path + ".lock", time.monotonic() + wait, 0.001
+    lock, deadline, pause, broken = path + ".lock", time.monotonic() + wait, 0.001, False
     while True:
         try:
             fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             break
         except FileExistsError as error:
             if time.monotonic() > deadline:
-                raise DiskError(error, lock) from error
+                if broken or not _older(lock, STALE_LOCK):
+                    raise DiskError(error, lock) from error
+                unlink([lock])
+                broken = True
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
     try:
@@ -117,6 +124,13 @@ def swap_file(path: str, data: bytes, *, durable: bool, wait: float = LOCK_WAIT)
         raise
     if durable:
         sync_directory(os.path.dirname(path))
+
+
+def _older(path: str, seconds: float) -> bool:
+    try:
+        return time.time() - os.stat(path).st_mtime > seconds
+    except FileNotFoundError:
+        return False
 
 
 def unlink(paths: Iterable[str]) -> None:

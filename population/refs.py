@@ -6,14 +6,19 @@ Loose files and `packed-refs` only (git's default format). A ref is moved under 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import time
 from pathlib import Path
 
 from evolve.population import disk
 from evolve.tasks.errors import ArchiveError, UsageError
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+
+FRESH = 1.0
+"""Seconds for which a lock on a ref may be somebody's who lives."""
 
 Stamp = tuple[int, int, int]
 """(inode, modification time in ns, size) of a file: equal means unchanged. Ours are replaced, so the inode changes."""
@@ -89,6 +94,14 @@ class Refs:
             disk.swap_file(path, oid.encode("ascii") + b"\n", durable=self.durable)
         except OSError as error:
             raise disk.DiskError(error, path) from error
+
+    def unlock(self, folder: str) -> None:
+        """Remove the lock files below `folder` that a killed process left. For who alone moves the refs there: a lock that is
+        fresh may be `git pack-refs`'s, which holds one for less than a moment."""
+        for lock in Path(self.path, folder).rglob("*.lock"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - lock.stat().st_mtime > FRESH:
+                    lock.unlink()
 
     def _read_packed(self) -> dict[str, str]:
         path = os.path.join(self.path, "packed-refs")

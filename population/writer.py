@@ -62,6 +62,7 @@ class Writer:
         self._lock: Lock | None = None
         if exclusive:
             self._lock = Lock(archive.home / "locks" / f"{run}.lock", f"run {run!r}")
+            archive.refs.unlock(f"refs/heads/evolve/{run}/")  # a killed runner's; nobody else moves these
         try:
             tips = archive.tips(run)
             heads = {log: _head(archive, log, tip) for log, tip in tips.items()}

@@ -155,6 +155,13 @@ def run(place: Path, args: argparse.Namespace) -> dict[str, object]:
     }
 
 
+def flatness(values: Sequence[float]) -> float:
+    """Of tenths of the run: the largest over the smallest of the medians of their windows."""
+    size = len(values) // 10
+    medians = [median(values[at * size : (at + 1) * size]) for at in range(10)]
+    return max(medians) / min(medians)
+
+
 def disk(path: Path) -> int:
     return int(subprocess.run(["du", "-sb", str(path)], capture_output=True, text=True, check=True).stdout.split()[0])
 
@@ -202,10 +209,9 @@ def main() -> int:
         }
         archive.close()
         row["opening_seconds"] = opening(place)
-    if len(windows) > 4:
-        first, last = median(w["per_second"] for w in windows[:3]), median(w["per_second"] for w in windows[-3:])
-        row["flatness"] = first / last
-        row["cpu_flatness"] = median(w["cpu_ms"] for w in windows[-3:]) / median(w["cpu_ms"] for w in windows[:3])
+    if len(windows) >= 20:
+        row["flatness"] = flatness([w["per_second"] for w in windows])
+        row["cpu_flatness"] = flatness([w["cpu_ms"] for w in windows])
     shown = {k: v for k, v in row.items() if k not in ("windows", "machine")}
     print(json.dumps(shown, indent=1))
     if args.out:

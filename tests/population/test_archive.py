@@ -583,3 +583,22 @@ def test_geometric_progression(counts: list[int], take: int) -> None:
     assert maintenance.geometric(counts) == take
     joined = [sum(counts[:take]), *counts[take:]] if take else counts
     assert all(b >= 2 * a for a, b in itertools.pairwise(joined))
+
+
+def test_a_lock_that_a_killed_runner_left_on_a_branch_bars_nobody(repo: Path) -> None:
+    archive, writer, _ = opened(repo)
+    writer.close()
+    ref = "refs/heads/evolve/r/best"
+    archive.refs.move(ref, "1" * 40)
+    lock = archive.path / f"{ref}.lock"
+    lock.touch()
+    os.utime(lock, (1.0, 1.0))
+    archive.writer("r", exclusive=True).close()
+    assert not lock.exists()
+    lock.touch()
+    with pytest.raises(disk.DiskError, match="EEXIST"):  # somebody who lives holds it
+        disk.swap_file(str(archive.path / ref), b"", durable=False, wait=0.1)
+    os.utime(lock, (1.0, 1.0))
+    disk.swap_file(str(archive.path / ref), b"2" * 40 + b"\n", durable=False, wait=0.1)
+    assert archive.refs.read(ref) == "2" * 40
+    archive.close()
