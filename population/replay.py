@@ -97,3 +97,5 @@ def save(archive: Archive, run: str, folded: RunState) -> None:
         oid = checkpoint.pack_blob(packs, run, data, durable=archive.store.durable)
         archive.refs.move(checkpoint.ref(run), oid)
         checkpoint.drop_others(packs, run, oid)
+    del data
+    checkpoint.release()
