@@ -39,6 +39,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "| " + " | ".join(row) + " |"
 
 
+def growth(run: dict[str, Any], what: str) -> float:
+    """Median of the last tenth's windows over that of the first tenth's."""
+    values = [window[what] for window in run["windows"]]
+    size = len(values) // 10
+    return statistics.median(values[-size:]) / statistics.median(values[:size])
+
+
 def overhead() -> Iterator[str]:
     runs = [
         (name, record)
@@ -50,14 +57,16 @@ def overhead() -> Iterator[str]:
     yield "\n## Overhead (`benchmarks/overhead/overhead.py`)\n"
     yield (
         "In-process evaluator that answers at once, scripted mutator, durable archive, default selector, duplicate check on. "
-        "Flatness: of tenths of the run, the largest over the smallest median of windows of 1,000.\n"
+        "Growth: medians of windows of 1,000, first tenth of the run against its last; spread: the largest of the tenths' "
+        "medians over the smallest.\n"
     )
     yield from table(
-        ("candidates", "model latency", "in flight", "candidates/s", "CPU ms each", "flatness: rate, CPU", "PSS", "disk each", "load"),
+        ("candidates", "model latency", "in flight", "candidates/s", "CPU ms each", "growth: rate, CPU", "spread: rate, CPU", "PSS", "disk each", "load"),
         [
             (
                 f"{run['candidates']:,}", f"{run['latency']:g} s x {run['proposals']} slots" if run["latency"] else "none",
                 str(run["in_flight"]), f"{run['per_second']:.2f}", f"{run['cpu_ms_per_candidate']:.2f}",
+                f"{1 / growth(run, 'per_second'):.2f}, {growth(run, 'cpu_ms'):.2f}" if "flatness" in run else "",
                 f"{run['flatness']:.2f}, {run['cpu_flatness']:.2f}" if "flatness" in run else "",
                 f"{run['pss_mib']:.0f} MiB", f"{run['disk_bytes_per_candidate']['after_maintenance'] / 1e3:.1f} kB",
                 " to ".join(f"{load:g}" for load in run.get("load", [])),
