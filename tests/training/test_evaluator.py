@@ -118,7 +118,7 @@ def test_a_candidate_is_screened_scored_and_judged_against_the_champion(
 def test_a_speedrun_on_two_ranks_is_scored_by_time_if_its_loss_is_low_enough(
     scene: Callable[[str, dict[str, object]], Scene],
 ) -> None:
-    here = scene("nanogpt_speedrun", {"track": "cpu", "target": 4.3})
+    here = scene("nanogpt_speedrun", {"track": "cpu", "target": 5.5})  # two runs prove little: far from the 3.9 it reaches
     assert here.evaluator.stages()[0].blocks == 5
     found = here.measure("train", here.base, blocks=2)
     assert not found.failures, found.failures
@@ -140,7 +140,9 @@ def judge_scores(evidence: Evidence, here: Scene) -> bool:
 def test_a_program_that_plans_nothing_or_too_much_is_refused(scene: Callable[[str, dict[str, object]], Scene]) -> None:
     here = scene("nanogpt_speedrun", {"track": "cpu"})
     silent = here.tree(here.source.replace("def plan(config)", "def other(config)"))
-    assert "no function 'plan'" in here.measure("train", silent).failures[silent].message
+    failure = here.measure("train", silent).failures[silent]
+    assert failure.kind is FailureKind.CRASH  # the last word is a rank's own, or of one whose neighbour has gone
+    assert "no function 'plan'" in failure.message or "is gone" in failure.message
     # it says little and asks for more: the referee serves what was said
     greedy = here.tree(
         here.source.replace("    return setting.steps * setting.rows * config", "    return 4 * setting.rows * config")
