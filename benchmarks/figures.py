@@ -84,6 +84,12 @@ def overhead() -> Iterator[str]:
                 f"\nOpening the archive of {run['candidates']:,}: {opening['warm_again']:.2f} s warm, "
                 f"{opening['cache_deleted']:.2f} s with everything disposable deleted (interpreter start not counted)."
             )
+            if again := run.get("opening_at_tip"):
+                values = [value for row in again for value in row.values()]
+                yield (
+                    f"\nThat run's checkpoint was overtaken by maintenance that had begun before its end; mended since. Opened "
+                    f"again with the checkpoint at the end, {len(values)} times: {min(values):.2f} to {max(values):.2f} s."
+                )
 
 
 def kills() -> Iterator[str]:

@@ -91,8 +91,10 @@ def save(archive: Archive, run: str, folded: RunState) -> None:
     heads = archive.heads(run)
     tips = {log: archive.chain(heads[log], count)[1] for log, count in folded.seen.items()}
     data = checkpoint.dump(checkpoint.Checkpoint(folded, tips))
-    checkpoint.write_cache(archive.home, run, data)
-    if checkpoint.events_in(folded.seen) >= checkpoint.EVERY:
+    count = checkpoint.events_in(folded.seen)
+    if count >= checkpoint.count(_cached(archive, run) or b""):  # maintenance may end after the run that it looked at
+        checkpoint.write_cache(archive.home, run, data)
+    if count >= max(checkpoint.EVERY, checkpoint.count(_stored(archive, run) or b"")):
         packs = str(archive.path / "objects" / "pack")
         oid = checkpoint.pack_blob(packs, run, data, durable=archive.store.durable)
         archive.refs.move(checkpoint.ref(run), oid)

@@ -19,6 +19,7 @@ from evolve.population import checkpoint, replay
 from evolve.population import events as ev
 from evolve.population.archive import Archive
 from evolve.population.brief import Brief, Proposal
+from evolve.population.folds import RunState
 from evolve.population.selection import Choice, Population
 from evolve.settings import RunSettings
 from evolve.tasks.evidence import Evidence
@@ -328,6 +329,11 @@ def test_a_run_that_ends_leaves_a_checkpoint_for_the_next_reader(tmp_path: Path,
     with Archive.open(toy) as archive:
         kept = checkpoint.read_cache(archive.home, "toy")
         assert kept and checkpoint.count(kept) == sum(1 for _ in archive.events("toy"))
+        older = RunState()
+        for recorded in list(archive.events("toy"))[:5]:
+            older.apply(recorded)
+        archive.save(older)  # as maintenance that began before the end
+        assert checkpoint.read_cache(archive.home, "toy") == kept
 
 
 class _Named:
