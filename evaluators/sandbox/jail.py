@@ -25,6 +25,9 @@ SMALL_FILES, SMALL_BYTES = 200, 8 << 20
 
 NAMESPACED = ("native", "userns")
 
+WORK = "/work"
+"""Where a candidate sees its tree, unless its command says another place."""
+
 HOME = "/home/candidate"
 
 
@@ -116,7 +119,7 @@ def build(request: Request) -> None:
     hidden = [path for path in request["hide"] if os.path.isdir(base + path)]
     for path in hidden:
         system.mount("tmpfs", base + path, "tmpfs", system.MS_NOSUID | system.MS_NODEV, "size=64k,mode=755")
-    if at != "/work":
+    if at != WORK:
         os.makedirs(base + at, exist_ok=True)
     _bring_tree(request, f"{base}/rw", base + at)
     for mount in request["mounts"]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evolve.evaluators.sandbox import Command, Outcome, bubble, cgroups, network, system
-from evolve.evaluators.sandbox.jail import HOME, NAMESPACED, SMALL_BYTES, SMALL_FILES
+from evolve.evaluators.sandbox.jail import HOME, NAMESPACED, SMALL_BYTES, SMALL_FILES, WORK
 from evolve.evaluators.sandbox.session import Exchange, Session
 from evolve.tasks.errors import SandboxError
 from evolve.tasks.task import ANYWHERE, host_ports
@@ -260,7 +260,7 @@ class LocalSandbox:
             "tree": tree,
             "own": own,
             "lower": str(command.lower) if command.lower else "",
-            "at": command.at or "/work",
+            "at": command.at or WORK,
             "small": files <= SMALL_FILES and size <= SMALL_BYTES,
             "cwd": command.cwd,
             "env": {**ENVIRONMENT, **self._gpu_environment(), "HOME": home, "TMPDIR": tmp, "PATH": path,

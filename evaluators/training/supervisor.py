@@ -22,6 +22,7 @@ import numpy as np
 
 from evolve.evaluators.channel import Refused
 from evolve.evaluators.sandbox import Command, Mount, Outcome
+from evolve.evaluators.sandbox.jail import WORK
 from evolve.evaluators.sandbox.local import LocalSandbox
 from evolve.evaluators.sandbox.session import Session
 from evolve.evaluators.training import corpus, tracks, wire
@@ -37,7 +38,7 @@ PRELOAD = ("numpy", "torch", "torch._dynamo", "evolve.evaluators.training.harnes
 _ADD_SEALS, _SEALS = 1033, 0x1 | 0x2 | 0x4 | 0x8
 """F_ADD_SEALS; seal, shrink, grow, write: from then on nobody can change the file."""
 
-CACHE = "/work/.cache"
+CACHE = f"{WORK}/.cache"
 """Where a candidate's compile caches lie inside. What the seed's run left lies beneath, read-only."""
 
 
