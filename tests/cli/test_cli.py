@@ -21,7 +21,7 @@ from evolve.mutators import Desk
 from evolve.population.archive import Archive
 from evolve.population.brief import Brief, Proposal
 from evolve.population.events import Event
-from evolve.tasks.errors import ArchiveError
+from evolve.tasks.errors import ArchiveError, EvolveError
 from evolve.tasks.verdict import CONFIRM
 from tests.search.scene import Climb, cli, json_lines, make_repository, run_toy
 
@@ -231,8 +231,8 @@ def wait_for(place: Path, count: int, run: str = "toy") -> None:
             archive.close()
             if done >= count:
                 return
-        except Exception:  # noqa: BLE001 - not there yet
-            pass
+        except EvolveError:
+            pass  # not there yet
         time.sleep(0.1)
     pytest.fail(f"no {count} candidates within a minute")
 

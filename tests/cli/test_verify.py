@@ -16,10 +16,9 @@ from evolve.evaluators.executors import InProcessExecutor
 from evolve.population import events as ev
 from evolve.population.archive import Archive
 from evolve.population.candidate import Standing
-from evolve.population.folds import RunState
 from evolve.tasks.evidence import Evidence
 from evolve.tasks.verdict import Status, Verdict
-from tests.search.scene import Numbers, cli, make_repository, open_toy, run_toy
+from tests.search.scene import Numbers, cli, events_of, make_repository, open_toy, run_toy, state_of
 
 
 @pytest.fixture
@@ -27,22 +26,6 @@ def toy(tmp_path: Path) -> Path:
     place = make_repository(tmp_path / "toy")
     run_toy(place, evaluations=12, seed=3)
     return place
-
-
-def state_of(place: Path) -> RunState:
-    archive = Archive.open(place)
-    try:
-        return archive.state("toy")
-    finally:
-        archive.close()
-
-
-def events_of(place: Path) -> list[ev.Event]:
-    archive = Archive.open(place)
-    try:
-        return [r.event for r in archive.events("toy")]
-    finally:
-        archive.close()
 
 
 def append(place: Path, *events: ev.Event) -> None:

@@ -15,8 +15,10 @@ from evolve.evaluators.evaluator import Job, Stage
 from evolve.evaluators.executors import InProcessExecutor
 from evolve.mutators import Desk
 from evolve.opening import Opened
+from evolve.population import events as ev
 from evolve.population.archive import Archive
 from evolve.population.brief import Brief, Proposal
+from evolve.population.folds import RunState
 from evolve.session import Result, Session
 from evolve.settings import RunSettings
 from evolve.tasks.evidence import Evidence, Failure, FailureKind, Sample
@@ -139,6 +141,22 @@ def open_toy(place: Path, *, noise: float = 0.0, mutator: object | None = None, 
 def run_toy(place: Path, **settings: object) -> tuple[Session, Result]:
     session = open_toy(place, **settings)  # type: ignore[arg-type]
     return session, asyncio.run(session.run())
+
+
+def state_of(place: Path) -> RunState:
+    archive = Archive.open(place)
+    try:
+        return archive.state("toy")
+    finally:
+        archive.close()
+
+
+def events_of(place: Path) -> list[ev.Event]:
+    archive = Archive.open(place)
+    try:
+        return [r.event for r in archive.events("toy")]
+    finally:
+        archive.close()
 
 
 def history(place: Path, run: str = "toy") -> list[tuple[object, ...]]:

@@ -12,20 +12,11 @@ from evolve import api
 from evolve.errors import RepositoryError, UsageError
 from evolve.evaluators.executors import InProcessExecutor
 from evolve.population import events as ev
-from evolve.population.archive import Archive
 from evolve.replay import Replay
 from evolve.session import Result, Session
 from evolve.settings import RunSettings
 from evolve.tasks.verdict import Status
-from tests.search.scene import TOML, Climb, Numbers, cli, json_lines, make_repository, run_toy
-
-
-def events_of(place: Path) -> list[ev.Event]:
-    archive = Archive.open(place)
-    try:
-        return [r.event for r in archive.events("toy")]
-    finally:
-        archive.close()
+from tests.search.scene import TOML, Climb, Numbers, cli, events_of, json_lines, make_repository, run_toy
 
 
 def again(place: Path, evaluations: int, **settings: object) -> tuple[Session, Numbers, Result]:

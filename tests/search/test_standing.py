@@ -27,7 +27,7 @@ from evolve.session import Session
 from evolve.settings import RunSettings
 from evolve.tasks.evidence import Check, Evidence, Outcome
 from evolve.tasks.verdict import VERIFY, Status
-from tests.search.scene import Climb, Numbers, cli, json_lines, make_repository
+from tests.search.scene import Climb, Numbers, cli, json_lines, make_repository, state_of
 
 
 class Leap(Climb):
@@ -79,14 +79,6 @@ def opened(
         RunSettings(where=place, **wanted), mutators={"climb": mutator}, executor=executor,  # type: ignore[arg-type, dict-item]
     )  # fmt: skip
     return session, made[0]
-
-
-def state_of(place: Path) -> RunState:
-    archive = Archive.open(place)
-    try:
-        return archive.state("toy")
-    finally:
-        archive.close()
 
 
 def of_kind(place: Path, *kinds: str) -> list[ev.Event]:
