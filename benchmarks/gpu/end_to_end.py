@@ -66,7 +66,9 @@ def start(task: str, words: list[str], work: Path, out: Path) -> Started:
     where.mkdir(parents=True)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "NO_COLOR": "1"}
     with (out / f"{task}.log").open("wb") as log:
-        process = subprocess.Popen(evolve("run", *words), cwd=where, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            evolve("run", *words), cwd=where, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
     return Started(task, where, process, time.monotonic())
 
 
@@ -81,10 +83,14 @@ def finish(run: Started, seconds: float, out: Path) -> None:
     archive = next((p for p in sorted(run.where.rglob("*.git")) if p.is_dir()), None)
     inside = next(iter(sorted(p for p in run.where.iterdir() if p.is_dir())), run.where)
     for name, words in (("jsonl", ("log", "--json")), ("status", ("status",)), ("best", ("best",))):
-        done = subprocess.run(evolve(*words, "--name", "first"), cwd=inside, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            evolve(*words, "--name", "first"), cwd=inside, capture_output=True, text=True, check=False
+        )
         (out / f"{run.task}.{name}").write_text(done.stdout + done.stderr, encoding="utf-8")
     candidates = len((out / f"{run.task}.jsonl").read_text().splitlines())
-    print(f"{run.task}: exit code {run.process.returncode} after {took:.0f} s, {candidates} candidates, archive {archive}")
+    print(
+        f"{run.task}: exit code {run.process.returncode} after {took:.0f} s, {candidates} candidates, archive {archive}"
+    )
     print("".join((out / f"{run.task}.log").read_text(errors="replace").splitlines(keepends=True)[-25:]), flush=True)
 
 
