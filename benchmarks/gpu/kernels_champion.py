@@ -43,7 +43,8 @@ def one(problem_name: str, text: str) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    global args, referee
     args = arguments("champions' further checks")
     raw = Raw(args, "kernels_champion")
     raw.attempt("machine", machine_facts)
@@ -63,3 +64,7 @@ if __name__ == "__main__":
             ran = [name for name in seen if seen[name].get("ran")]
             lines.append([row["item"], row["status"], row["kind"], third or "-", ran, (row["reason"] or row["fault"])[:60]])
     print(table(["kernel", "verdict", "kind", "claim, profile us", "ran", "reason"], lines))
+
+
+if __name__ == "__main__":
+    main()

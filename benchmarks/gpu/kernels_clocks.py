@@ -75,7 +75,8 @@ def lines(rows: list[dict[str, Any]]) -> list[list[Any]]:
     return out
 
 
-if __name__ == "__main__":
+def main() -> None:
+    global args, referee
     args = arguments("the referee's clocks", pairs=16)
     raw = Raw(args, "kernels_clocks")
     raw.attempt("machine", machine_facts)
@@ -96,3 +97,7 @@ if __name__ == "__main__":
         "lie passes below us",
     ]
     print(table(head, lines([r for r in raw.rows if "clocks" in r])))
+
+
+if __name__ == "__main__":
+    main()

@@ -13,13 +13,14 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from evolve.evaluators.kernels import clocks  # noqa: E402
+from evolve.evaluators.kernels import clocks, gpus  # noqa: E402
 from evolve.evaluators.kernels.checks import Rules, support  # noqa: E402
 from evolve.evaluators.kernels.evidence import KernelEvidence  # noqa: E402
 from evolve.evaluators.kernels.jailed import Ward  # noqa: E402
@@ -35,6 +36,7 @@ def arguments(name: str, **extra: Any) -> argparse.Namespace:
     parser.add_argument("--out", default=os.environ.get("OUT", "."), help="folder for raw JSON lines")
     parser.add_argument("--resume", default="", help="a file of earlier raw lines (its items are skipped and copied)")
     parser.add_argument("--workers", default="jail", choices=("jail", "fork"), help="where candidates run")
+    parser.add_argument("--part", default="0/1", help="which part of the items, such as 1/2: a card each")
     for key, value in extra.items():
         parser.add_argument(f"--{key.replace('_', '-')}", default=value, type=type(value))
     return parser.parse_args()
@@ -83,6 +85,12 @@ class Raw:
         return facts
 
 
+def mine(args: argparse.Namespace, number: int) -> bool:
+    """Whether the item of this number is in this process' part."""
+    part, parts = (int(x) for x in args.part.split("/"))
+    return number % parts == part
+
+
 def machine_facts() -> dict[str, Any]:
     """Card, driver, clocks and throttle bits as nvidia-smi reads them (nothing is set), and library versions."""
     import torch
@@ -107,11 +115,20 @@ def machine_facts() -> dict[str, Any]:
     return facts
 
 
-def open_referee(args: argparse.Namespace, clock: str = "real") -> tuple[Ward | Nursery, Referee]:
+def open_referee(
+    args: argparse.Namespace, clock: str = "real", more: Mapping[str, str] | None = None
+) -> tuple[Ward | Nursery, Referee]:
     """Workers live in the jail, as in a run; `--workers fork` takes plain forks, where a card does not work in the jail."""
     env = {"TRITON_INTERPRET": "1"} if args.device == "cpu" else {}
+    if SHARED and not more and args.workers == "jail":
+        return SHARED[0]
     nursery = Ward(device=args.device) if args.workers == "jail" else Nursery(env=env)
-    return nursery, Referee(nursery, device=args.device, clock=clock, env=env)
+    card = (gpus.cards() or [""])[0] if args.device == "cuda" else ""
+    return nursery, Referee(nursery, device=args.device, clock=clock, env={**env, **(more or {})}, card=card)
+
+
+SHARED: list[tuple[Any, Referee]] = []
+"""kernels_sitting.py's one jail and referee, which every script of it uses: starting them takes 15 s."""
 
 
 def clock_rows(evidence: KernelEvidence, index: int) -> dict[str, Any]:

@@ -1,30 +1,94 @@
 """The whole pack: every reference and torch.compile of it (max-autotune for products with --autotune 1), two workloads each.
 
-    python3 kernels_pack.py --budget 440             resumes with --resume earlier.jsonl; ~8-15 s a problem on an H100
+    python3 kernels_pack.py --budget 440             resumes with --resume earlier.jsonl; ~5 s a problem on an H100
 Writes what `Baselines` needs: seconds per variant and workload. Names in --only are taken first.
+
+References and torch.compile are trusted, so workers are plain forks here, and many processes compile first, into caches that
+the workers share (--compilers; a minute on 16 cores; 0 leaves it to the workers, one problem after another).
 """
 
 from __future__ import annotations
 
+import importlib.util
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-from kernels_common import Raw, arguments, machine_facts, open_referee, table
+from kernels_common import Raw, arguments, machine_facts, mine, open_referee, table
 
-from evolve.evaluators.kernels import baseline, pack
+from evolve.evaluators.kernels import baseline, inputs, pack
+from evolve.evaluators.kernels.definition import Problem
 from evolve.evaluators.kernels.judge import judge_kernel
 from evolve.evaluators.kernels.referee import Plan
 from evolve.tasks.records import to_json
 
 
-def one(name: str, variant: str) -> dict[str, Any]:
+def chosen(name: str) -> Problem:
     problem = pack.get(name)
-    problem = replace(
+    return replace(
         problem, workloads=problem.tiny if args.device == "cpu" else (problem.workloads[2], problem.workloads[3])
     )
+
+
+def caches() -> dict[str, str]:
+    return {"TORCHINDUCTOR_CACHE_DIR": f"{args.caches}/inductor", "TRITON_CACHE_DIR": f"{args.caches}/triton"}
+
+
+def compile_one(job: tuple[str, str]) -> str:
+    """Compile one variant on both workloads into the shared caches; a failure here shows again, and counts, in its worker."""
+    import torch
+
+    name, variant = job
+    try:
+        problem = chosen(name)
+        path = Path(args.caches) / f"{name}_{variant.replace('-', '_')}.py"
+        path.write_text(baseline.variant(problem, variant).sources["reference.py"])
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dynamo looks a function's module up by name
+        spec.loader.exec_module(module)
+        torch.set_grad_enabled(False)
+        for workload in problem.workloads:
+            given = inputs.make(problem, workload, 1, "default", args.device)
+            module.run(*[v.clone() if isinstance(v, torch.Tensor) else v for v in given.values()])
+            del given
+        return ""
+    except Exception as error:  # noqa: BLE001 - one problem that does not compile must not end the sitting
+        return f"{name} {variant}: {type(error).__name__}: {str(error)[:200]}"
+    finally:
+        if args.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def compile_all(jobs: list[tuple[str, str]]) -> dict[str, Any]:
+    """`--compilers` processes, longest jobs first."""
+    began = time.monotonic()
+    Path(args.caches).mkdir(parents=True, exist_ok=True)
+    os.environ.update(caches(), TORCHINDUCTOR_COMPILE_THREADS="1", OMP_NUM_THREADS="2")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "triton"])
+    with ProcessPoolExecutor(args.compilers, mp_context=context, initializer=prepare, initargs=(args,)) as pool:
+        failed = [said for said in pool.map(compile_one, jobs) if said]
+    return {"jobs": len(jobs), "failed": failed, "wall": round(time.monotonic() - began, 1)}
+
+
+def prepare(given: Any) -> None:
+    global args
+    args = given
+
+
+def one(name: str, variant: str) -> dict[str, Any]:
+    problem = chosen(name)
     solution = baseline.variant(problem, variant)
-    plan = Plan(blocks=2, calls=2 if args.quick else 6, seconds=150, warm=2, keep=True)
+    plan = Plan(blocks=2, calls=2 if args.quick else 5, seconds=150, warm=2, keep=True)
     evidence = referee.measure(problem, solution, plan)
     verdict = judge_kernel(evidence)
     times = {
@@ -52,15 +116,27 @@ def one(name: str, variant: str) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
-    args = arguments("the pack's references and torch.compile", only="", autotune=0)
+def main() -> None:
+    global args, referee
+    args = arguments("the pack's references and torch.compile", only="", autotune=0, compilers=14, caches="")
+    args.workers = "fork"
+    args.caches = args.caches or tempfile.mkdtemp(prefix="pack-caches-")
     raw = Raw(args, "kernels_pack")
     raw.attempt("machine", machine_facts)
-    nursery, referee = open_referee(args)
-    names = list(pack.load())
+    listed = list(pack.load())
     first = [n for n in args.only.split(",") if n]
-    for variant in ("eager", "compile") if args.device == "cuda" else ("eager",):
-        for name in [*first, *(n for n in names if n not in first)]:
+    names = [n for k, n in enumerate([*first, *(n for n in listed if n not in first)]) if mine(args, k)]
+    variants = ("eager", "compile") if args.device == "cuda" else ("eager",)
+    wanted = [(n, "compile") for n in names if args.device == "cuda" and not raw.done(f"{n} compile")]
+    wanted += [(n, "max-autotune") for n in names if args.autotune and n.startswith("gemm")]
+    if args.compilers and wanted:
+        print(
+            "compiled:", raw.attempt(f"compilation {args.part} {len(wanted)}", lambda: compile_all(wanted)), flush=True
+        )
+    more = {**caches(), "TORCHINDUCTOR_COMPILE_THREADS": "1"} if args.compilers else {}
+    nursery, referee = open_referee(args, more=more)
+    for name in names:
+        for variant in variants:
             raw.attempt(f"{name} {variant}", lambda n=name, v=variant: one(n, v))
     if args.autotune:
         for name in [n for n in names if n.startswith("gemm")]:
@@ -73,8 +149,12 @@ if __name__ == "__main__":
         if "status" in r
     ]
     print(table(["problem variant", "verdict", "speed-up over eager", "T_b/T_SOL", "s", "reason"], lines))
-    wanted = len(names) * (2 if args.device == "cuda" else 1)
+    count = len(names) * len(variants)
     print(
-        f"{sum(1 for r in raw.rows if r.get('status') == 'scored')} of {wanted} scored; not run or failed: "
+        f"{sum(1 for r in raw.rows if r.get('status') == 'scored')} of {count} scored; not run or failed: "
         f"{[r['item'] for r in raw.rows if r.get('status') not in (None, 'scored') or 'error' in r]}"
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,9 @@
 """Is a planted regression of 3% (3% more rows) told from none? 50 + 50 trials on kernels of ~20 and ~300 us.
 
-    python3 kernels_power.py             ~200 s on an H100
-A trial is one fresh measurement (4 ABBA blocks of 10 calls a side) and says "slower" where the 95% interval of the ratio
-lies above 1 and the ratio above 1.01. Shown with exact (Clopper-Pearson) one-sided bounds.
+    python3 kernels_power.py             ~3 s a line of 5 trials on an H100, 40 lines
+A trial is 4 ABBA blocks of fresh calls (CALLS of them a side and block) and says "slower" where the 95% interval of the ratio
+lies above 1 and the ratio above 1.01. Five trials share a pair of workers, as blocks of one measurement do; ten pairs of
+workers for each kind. Shown with exact (Clopper-Pearson) one-sided bounds.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kernels_common import ROOT, Raw, arguments, machine_facts, open_referee, table
+from kernels_common import ROOT, Raw, arguments, machine_facts, mine, open_referee, table
 
 from evolve.evaluators.kernels import pack
 from evolve.evaluators.kernels.judge import times
@@ -20,6 +21,7 @@ from evolve.evaluators.timing.blocks import ratio
 from evolve.tasks.statistics import clopper_pearson_upper
 
 SIZES = {"~20 us": 2500, "~300 us": 50000}
+CALLS = {"~20 us": 12, "~300 us": 5}
 TEXT = (ROOT / "benchmarks/kernels/triton/rmsnorm.py").read_text()
 PLANTED = (
     TEXT.replace("kernel[(rows,)]", "kernel[(rows + rows * 3 // 100,)]")
@@ -32,14 +34,13 @@ PLANTED = (
 def process(name: str, rows: int, planted: bool, trials: int) -> dict[str, Any]:
     problem = pack.get("rmsnorm")
     hidden = 64 if args.quick else 4096
-    # one workload, listed once a trial: trials share the two processes and nothing else
-    workloads = tuple(
-        replace(problem.workloads[0], uuid=f"{name} {i}", axes={"rows": rows, "hidden": hidden}) for i in range(1)
-    )
-    problem = replace(problem, workloads=workloads)
+    workload = replace(problem.workloads[0], uuid=name, axes={"rows": rows, "hidden": hidden})
+    problem = replace(problem, workloads=(workload,))
     a = from_files({"k.py": PLANTED if planted else TEXT}, "k.py::run")
     b = from_files({"k.py": TEXT}, "k.py::run")
-    plan = Plan(workloads=0, blocks=4 * trials, calls=2 if args.quick else 10, families=("default",), seconds=60)
+    plan = Plan(
+        workloads=0, blocks=4 * trials, calls=2 if args.quick else CALLS[name], families=("default",), seconds=60
+    )
     evidence = referee.measure(problem, a, plan, anchor=b)
     if evidence.fault:
         raise RuntimeError(evidence.fault.message)
@@ -52,12 +53,15 @@ def process(name: str, rows: int, planted: bool, trials: int) -> dict[str, Any]:
     return {"ratios": found, "us": sorted(t * 1e6 for k in theirs.values() for t in k)[len(theirs) // 2]}
 
 
-if __name__ == "__main__":
-    args = arguments("power of a planted regression", trials=10, processes=5)
+def main() -> None:
+    global args, referee
+    args = arguments("power of a planted regression", trials=5, processes=10)
     raw = Raw(args, "kernels_power")
     raw.attempt("machine", machine_facts)
     nursery, referee = open_referee(args)
     for k in range(1 if args.quick else args.processes):
+        if not mine(args, k):
+            continue
         for name, rows in SIZES.items():
             for planted in (False, True):
                 trials = 2 if args.quick else args.trials
@@ -91,3 +95,7 @@ if __name__ == "__main__":
                     ]
                 )
     print(table(["kernel", "trials of", "n", "said slower", "wrong", "wrong, 95% bound", "median ratio"], lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from kernels_common import ROOT, Raw, arguments, machine_facts, open_referee, table
+from kernels_common import ROOT, Raw, arguments, machine_facts, mine, open_referee, table
 
 from evolve.evaluators.kernels import pack
 from evolve.evaluators.kernels.judge import judge_kernel
@@ -46,13 +46,15 @@ def one(k: int) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    global args, referee
     args = arguments("screening rate", candidates=60)
     raw = Raw(args, "kernels_rate")
     raw.attempt("machine", machine_facts)
     nursery, referee = open_referee(args)
     for k in range(5 if args.quick else args.candidates):
-        raw.attempt(f"candidate {k}", lambda i=k: one(i))
+        if mine(args, k):
+            raw.attempt(f"candidate {k}", lambda i=k: one(i))
     referee.close()
     nursery.close()
     walls = sorted(r["wall"] for r in raw.rows if "wall" in r)[:]
@@ -73,3 +75,7 @@ if __name__ == "__main__":
                 ],
             )
         )
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kernels_common import ROOT, Raw, arguments, machine_facts, open_referee, table
+from kernels_common import ROOT, Raw, arguments, machine_facts, mine, open_referee, table
 
 from evolve.evaluators.kernels import baseline, pack
 from evolve.evaluators.kernels.baseline import Baseline
@@ -68,13 +68,14 @@ def one(name: str, text: str) -> dict[str, Any]:
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    global args, referee
     args = arguments("Triton kernels judged", only="", baselines="")
     raw = Raw(args, "kernels_triton")
     raw.attempt("machine", machine_facts)
     nursery, referee = open_referee(args)
-    for path in sorted((ROOT / "benchmarks/kernels/triton").glob("*.py")):
-        if not args.only or path.stem in args.only.split(","):
+    for k, path in enumerate(sorted((ROOT / "benchmarks/kernels/triton").glob("*.py"))):
+        if mine(args, k) and (not args.only or path.stem in args.only.split(",")):
             raw.attempt(path.stem, lambda p=path: one(p.stem, p.read_text()))
     referee.close()
     nursery.close()
@@ -84,3 +85,7 @@ if __name__ == "__main__":
         if "status" in r
     ]
     print(table(["problem", "verdict", "score vs eager", "speed-up", "T_b/T_SOL", "s", "reason"], lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -17,7 +17,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
@@ -43,12 +43,15 @@ class Pair:
     a: list[float]
     b: list[float]
     us: float
+    clock: str = "done"
 
     def calls(self, side: str, lie: float = 0.0) -> list[Call]:
         """As evidence, its claims `lie` microseconds too short."""
         rows = self.a if side == "A" else self.b
         cut = lie if side == "A" else 0.0
-        return [Call(i, side, 0, "default", 0, self.us - cut, self.us + over) for i, over in enumerate(rows)]
+        field = {"flag": "flag_us", "copy": "seen_us", "done": "wall_us"}[self.clock]
+        blank = Call(0, side, 0, "default", 0, self.us - cut, 0.0)
+        return [replace(blank, n=i, **{field: self.us + over}) for i, over in enumerate(rows)]
 
     def support(self, lie: float = 0.0) -> clocks.Support:
         rules = Rules()
@@ -66,14 +69,27 @@ def pairs() -> Iterator[Pair]:
     """All recorded pairs of honest workers with every call's overhead."""
     for row in rows("kernels_timing"):
         for name, found in row.get("rows", {}).items():
-            yield Pair(f"timing {row['item']} {name}", found["overhead_us"], found["b_overhead_us"], median(found["us"]))
+            yield Pair(
+                f"timing {row['item']} {name}", found["overhead_us"], found["b_overhead_us"], median(found["us"])
+            )
     for row in rows("kernels_selftest"):
         if "evidence" in row:
             evidence = from_json(KernelEvidence, row["evidence"])
             for index in range(len(evidence.workloads)):
                 ours, theirs = evidence.of("A", index), evidence.of("B", index)
-                a, b = clocks.overheads(ours, "done"), clocks.overheads(theirs, "done")
-                yield Pair(f"selftest {row['item']} {index}", a, b, median(c.us for c in ours))
+                for clock in clocks.NAMES:
+                    a, b = clocks.overheads(ours, clock), clocks.overheads(theirs, clock)
+                    if a and b:
+                        yield Pair(f"selftest {row['item']} {index} {clock}", a, b, median(c.us for c in ours), clock)
+    yield from jailed()
+
+
+def jailed() -> Iterator[Pair]:
+    """Of kernels_clocks: fresh pairs of workers in the jail, four sizes, every clock."""
+    for row in rows("kernels_clocks"):
+        for size, found in row.get("clocks", {}).items():
+            for clock, one in found.items():
+                yield Pair(f"clocks {row['item']} {size} {clock}", one["a"], one["b"], row["us"][size], clock)
 
 
 def refused_before() -> list[tuple[str, float]]:
@@ -107,8 +123,16 @@ def largest_lie(pair: Pair) -> float:
 
 
 def between() -> float:
-    """Standard deviation of the difference between two honest workers' medians."""
-    return stdev([median(p.a) - median(p.b) for p in pairs()])
+    """Standard deviation of the difference between two honest workers' medians, clock 'done', all recordings."""
+    return stdev([median(p.a) - median(p.b) for p in pairs() if p.clock == "done"])
+
+
+def between_jailed() -> dict[str, float]:
+    """The same by clock, workers in the jail only."""
+    found: dict[str, list[float]] = {}
+    for pair in jailed():
+        found.setdefault(pair.clock, []).append(median(pair.a) - median(pair.b))
+    return {clock: stdev(values) for clock, values in found.items()}
 
 
 def main() -> None:
@@ -125,10 +149,9 @@ def main() -> None:
     print(f"  the most unexplained was {max(x for _, x in before):.0f} of {allowed:.0f} us allowed")
     for name, verdict in gallery().items():
         print(f"  {name}: {verdict.status.value} {verdict.reason[:100]}")
-    for low, high in ((0, 8), (8, 20), (20, 60), (60, 150)):
-        lies = [largest_lie(p) for p in every if low <= p.us < high]
-        if lies:
-            print(f"  largest lie at {low}-{high} us: mean {fmean(lies):.0f}, most {max(lies):.0f} us a call (clock: done)")
+    for clock in clocks.NAMES:
+        lies = [largest_lie(p) for p in every if p.us < 150 and p.clock == clock]
+        print(f"  largest lie at up to 150 us, clock {clock}: mean {fmean(lies):.1f}, most {max(lies):.1f} us a call")
 
 
 if __name__ == "__main__":

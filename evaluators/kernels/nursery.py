@@ -110,15 +110,15 @@ def _confine(request: dict[str, Any], folder: str) -> str:
     }
     os.environ.clear()
     os.environ.update(keep)
-    os.environ.update(
-        HOME=folder,
-        TMPDIR=folder,
-        TRITON_CACHE_DIR=f"{folder}/triton",
-        TORCHINDUCTOR_CACHE_DIR=f"{folder}/inductor",
-        USER="candidate",
-        OMP_NUM_THREADS="1",
-        **request.get("env", {}),
-    )
+    defaults = {
+        "HOME": folder,
+        "TMPDIR": folder,
+        "TRITON_CACHE_DIR": f"{folder}/triton",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
+        "USER": "candidate",
+        "OMP_NUM_THREADS": "1",
+    }
+    os.environ.update({**defaults, **request.get("env", {})})
     tempfile.tempdir = folder
     null = os.open(os.devnull, os.O_RDWR)
     log = os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -12,7 +12,7 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -20,7 +20,7 @@ from evolve.evaluators.kernels import bench as benches
 from evolve.evaluators.kernels import bounds, extras, screen, wire
 from evolve.evaluators.kernels import inputs as values
 from evolve.evaluators.kernels.baseline import Baseline
-from evolve.evaluators.kernels.compare import OutputFacts, compare, golden, outputs_of, passes, reference
+from evolve.evaluators.kernels.compare import OutputFacts, compare, distance, golden, outputs_of, passes, reference
 from evolve.evaluators.kernels.definition import Problem, Workload
 from evolve.evaluators.kernels.evidence import Call, Fault, KernelEvidence, WorkloadFacts
 from evolve.evaluators.kernels.formats import content_hash
@@ -35,7 +35,8 @@ from evolve.tasks.errors import InfrastructureError
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How much is measured. blocks of `calls` a side and workload; the first `warm` calls of a worker on a workload are
-    validated like all others and left out of the times. hidden: workloads drawn from the secret. processes: workers a side.
+    validated like all others and left out of the times. short: at least so many calls a side and process of a workload
+    that takes less than SHORT, in single calls as ever (0: no more than others). hidden: workloads drawn from the secret. processes: workers a side.
 
     seconds: limit of one call; load: of loading and compiling. alone: no baseline beside (screening against a stored one).
     champion: the further checks of extras.py after the blocks. families: value families to draw from. stop: end at the
@@ -58,7 +59,11 @@ class Plan:
     baseline: str = ""
     keep: bool = False
     champion: bool = False
+    short: int = 0
 
+
+SHORT = 30e-6
+"""Seconds below which a workload is short: there the spread of single calls is percents (docs/kernels.md)."""
 
 KEPT = 4
 """Baseline workers kept at a time."""
@@ -73,6 +78,18 @@ class _Side:
     loaded: bool = False
     seen: dict[int, int] | None = None
     passing: bool = False
+
+
+@dataclass
+class _At:
+    """Where a process' blocks stand: `n` numbers the calls."""
+
+    problem: Problem
+    plan: Plan
+    chosen: Sequence[Workload]
+    secret: bytes
+    process: int
+    n: int
 
 
 class Referee:
@@ -172,7 +189,9 @@ class Referee:
                 sides["B"] = self._baseline(problem, trusted, size, plan)
             before = self._census(sides["A"]) if fault is None else {}
             if fault is None:
-                fault = self._blocks(problem, plan, chosen, secret, sides, calls, process, started, readings)
+                fault = self._blocks(
+                    problem, plan, chosen, secret, sides, calls, process, started, readings, evidence.workloads
+                )
             if fault is None and plan.champion:
                 n = _count(calls, evidence)
                 evidence = replace(
@@ -213,39 +232,56 @@ class Referee:
         process: int,
         started: int,
         readings: list[dict[str, Any]],
+        anchors: Sequence[WorkloadFacts],
     ) -> Fault | None:
         stream = random.Random(secret + bytes([process]))
-        n = started
-        for turn, side in enumerate(alternate(plan.blocks)):
-            if side not in sides:
+        at = _At(problem, plan, chosen, secret, process, started)
+        warm = [w for w in range(len(chosen)) for _ in range(plan.warm)]
+        turns = [(0, name, warm) for name in ("B", "A") if name in sides and plan.warm]
+        for block, name, queue in turns:
+            stream.shuffle(queue)
+            if (ended := self._turn(at, sides[name], block, queue, calls)) is not True:
+                return ended
+        per_block = [_per_block(plan, calls, index, facts) for index, facts in enumerate(anchors)]
+        for turn, name in enumerate(alternate(plan.blocks)):
+            if name not in sides:
                 continue
             if self.device == "cuda":
-                readings.append({"block": process * 1000 + turn // 2, "side": side, **card.reading(self.card or 0)})
-            queue = [w for w in range(len(chosen)) for _ in range(plan.calls + (plan.warm if turn < 2 else 0))]
+                readings.append({"block": process * 1000 + turn // 2, "side": name, **card.reading(self.card or 0)})
+            queue = [w for w in range(len(chosen)) for _ in range(per_block[w])]
             stream.shuffle(queue)
-            for workload in queue:
-                n += 1
-                family = plan.families[draw(secret, n, "family") % len(plan.families)]
-                outcome = self._call(
-                    problem,
-                    chosen[workload],
-                    sides[side],
-                    plan,
-                    secret,
-                    n,
-                    workload,
-                    family,
-                    process * 1000 + turn // 2,
-                )
-                if isinstance(outcome, Fault):
-                    if side == "B":
-                        self._forget(sides["B"])
-                        raise InfrastructureError(f"the baseline of {problem.name} failed: {outcome.message}")
-                    return outcome
-                calls.append(outcome)
-                if plan.stop and side == "A" and _bad(problem, chosen[workload], outcome):
-                    return None
+            if (ended := self._turn(at, sides[name], turn // 2, queue, calls)) is not True:
+                return ended
         return None
+
+    def _turn(
+        self, at: _At, side: _Side, block: int, queue: Sequence[int], calls: list[Call]
+    ) -> Fault | Literal[True] | None:
+        """One side's calls of a block. True: go on; a fault or None: the measurement ends here."""
+        plan = at.plan
+        for workload in queue:
+            at.n += 1
+            family = plan.families[draw(at.secret, at.n, "family") % len(plan.families)]
+            outcome = self._call(
+                at.problem,
+                at.chosen[workload],
+                side,
+                plan,
+                at.secret,
+                at.n,
+                workload,
+                family,
+                at.process * 1000 + block,
+            )
+            if isinstance(outcome, Fault):
+                if side.name == "B":
+                    self._forget(side)
+                    raise InfrastructureError(f"the baseline of {at.problem.name} failed: {outcome.message}")
+                return outcome
+            calls.append(outcome)
+            if plan.stop and side.name == "A" and _bad(at.problem, at.chosen[workload], outcome):
+                return None
+        return True
 
     # ---- one call ------------------------------------------------------------------------------------------------
 
@@ -326,7 +362,7 @@ class Referee:
             if not structure:
                 tolerance = problem.tolerance(workload, name)
                 facts.append(compare(name, x, want, tolerance, spec.dtype))
-                own.append(compare(name, mine.to(values.dtype_of(spec.dtype)), want, tolerance).error)
+                own.append(distance(mine.to(values.dtype_of(spec.dtype)), want))
         assert side.seen is not None
         side.seen[index] = side.seen.get(index, 0) + 1
         return Call(
@@ -502,6 +538,13 @@ def _bad(problem: Problem, workload: Workload, call: Call) -> bool:
     if call.structure or call.notes:
         return True
     return not all(passes(facts, problem.tolerance(workload, facts.name)) for facts in call.outputs)
+
+
+def _per_block(plan: Plan, calls: Sequence[Call], index: int, facts: WorkloadFacts) -> int:
+    """Calls a block and side of one workload: more where the baseline, in its warm-up or as stored, is short."""
+    seen = [c.us * 1e-6 for c in calls if c.side == "B" and c.workload == index]
+    seconds = min(seen) if seen else facts.anchor or facts.baseline
+    return max(plan.calls, -(-plan.short // plan.blocks)) if 0 < seconds < SHORT else plan.calls
 
 
 def _count(calls: Sequence[Call], evidence: KernelEvidence) -> int:

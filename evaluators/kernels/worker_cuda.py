@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from evolve.evaluators.kernels import wire
+from evolve.evaluators.kernels.placement import Places
 from evolve.evaluators.kernels.wire import FLAG
 from evolve.evaluators.kernels.worker import Ghost, State, as_list, call_safely, profiled, structure
 from evolve.evaluators.timing.driver import CudaError, Driver
@@ -27,6 +28,8 @@ from evolve.evaluators.timing.gate import Gate
 
 _now, _Tensor, _empty = time.perf_counter, torch.Tensor, torch.empty
 GUARD = 256
+BANDS = 2 * GUARD + 64 * 256 + 8
+"""Bytes a tensor takes beside its own: a guard band at each end, a shift, rounding."""
 
 
 class CudaHands:
@@ -42,6 +45,7 @@ class CudaHands:
         self.start, self.end = self.driver.event(), self.driver.event()
         self.state = State()
         self.slab, self.where = 0, "staging"
+        self.places = Places()
         self.kept: list[Any] | None = None
         self.own: torch.Tensor | None = None
         self.notes: list[str] = []
@@ -96,7 +100,10 @@ class CudaHands:
         self.kept = None
         if self.where == "staging":
             self._stage_in(order)
+        tensors = [row for row in order["inputs"] if len(row) == 5]
+        self.places.begin(order["seed"], sum(row[4] + BANDS for row in tensors))
         inputs, segments, guards = self._inputs(order)
+        self.places.fill()
         outputs = (
             [self._blank(dtype, shape)[0] for _, dtype, shape, *_ in order["outputs"]] if order.get("passing") else []
         )
@@ -131,6 +138,7 @@ class CudaHands:
         wire.receive(sock)  # the referee has taken the outputs: only now may this context use the card again
         seconds = self.driver.elapsed(self.start, self.end)
         stamps = self.gate.stamps()
+        self.places.free()
         notes = self._checked(inputs, order, guards)
         self.kept = answers
         return {
@@ -194,7 +202,7 @@ class CudaHands:
         nbytes = kind.itemsize
         for size in shape:
             nbytes *= size
-        raw = _empty(shift + nbytes + 2 * GUARD + 8, dtype=torch.uint8, device="cuda")
+        raw = self.places.take(shift + nbytes + 2 * GUARD + 8)
         raw[: shift + GUARD].fill_(fill)
         raw[shift + GUARD + nbytes + 4 :].fill_(fill)
         body = raw[shift + GUARD : shift + GUARD + nbytes]
@@ -290,10 +298,17 @@ def compiled_kernels() -> list[dict[str, Any]]:
 
 
 def checksum(x: torch.Tensor) -> int:
-    """Order-insensitive sum of a tensor's bytes as 8-bit words plus a weighted one, mod 2**62 (both sides compute it)."""
+    """Sum of a tensor's 32-bit words and of every seventh (the odd bytes at its end apart): both sides compute it."""
     raw = x.contiguous().view(-1).view(torch.uint8)
-    weights = raw.to(torch.int64)
-    return int(weights.sum()) * 1_000_003 + int(weights[::7].sum())
+    words = raw[: raw.numel() // 4 * 4]
+    words = (words if words.data_ptr() % 4 == 0 else words.clone()).view(torch.int32)
+    parts = [
+        words.sum(dtype=torch.int64),
+        words[::7].sum(dtype=torch.int64),
+        raw[words.numel() * 4 :].sum(dtype=torch.int64),
+    ]
+    whole, seventh, rest = torch.stack(parts).tolist()
+    return int(whole + rest) * 1_000_003 + int(seventh)
 
 
 def _signed(value: int) -> int:
