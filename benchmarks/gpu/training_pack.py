@@ -1,7 +1,7 @@
 """Compress packed rows for a machine without pyarrow: `python benchmarks/gpu/training_pack.py SHARDS FOLDER`.
 
 SHARDS: a folder of parquet shards with its tokenizer. FOLDER gets train-*.xz, validation-0.xz, holdout-0.xz,
-token_bytes-0.xz and meta.json (about 41 MiB for 41M tokens); training_runs.py unpacks it. A part that is there is not made again.
+token_bytes-0.xz and meta.json (about 41 MiB for 41M tokens); training_sitting.py unpacks it. A part that is there is not made again.
 """
 
 from __future__ import annotations

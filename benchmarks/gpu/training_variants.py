@@ -55,12 +55,28 @@ NANOCHAT: dict[str, Patch] = {
 }
 """hashed token-pair value embeddings, token shift on Q and K, a longer warm-down, windows of an eighth."""
 
+_MINI = '"mini": Setting(6, 384, 3, 64, 64, 320)'
+
+
+def _steps(steps: int, micro: int = 64) -> tuple[str, str]:
+    return _MINI, f'"mini": Setting(6, 384, 3, 64, {micro}, {steps})'
+
+
+_VALUES = (
+    "Block(setting, window, vocabulary, valued=False)",
+    "Block(setting, window, vocabulary, valued=i % 2 == (setting.depth - 1) % 2)",
+)
+_LONGER = ("    warmdown: float = 0.5", "    warmdown: float = 0.75")
+
 SPEEDRUN: dict[str, Patch] = {
     "seed": (),
-    "fewer steps": (('"mini": Setting(6, 384, 3, 128, 128, 320)', '"mini": Setting(6, 384, 3, 128, 128, 304)'),),
-    "warmdown": (("    warmdown: float = 0.5", "    warmdown: float = 0.7"),),
+    "fewer steps": (_steps(288),),
+    "values": (_VALUES,),
+    "warmdown": (_LONGER,),
     "shift": _SHIFT,
+    "two ranks": (_steps(60, micro=32),),
 }
+"""What is tried on `mini`. "two ranks": few steps in halves, the same arithmetic on one card and on two."""
 
 
 def source(task: str, name: str) -> str:

@@ -1,6 +1,6 @@
 """Tables of docs/results/training.md from raw JSON lines: `python benchmarks/training/report.py RAW... > TABLES`.
 
-RAW: what benchmarks/gpu/training_runs.py wrote, any number of sittings.
+RAW: what benchmarks/gpu/training_sitting.py wrote, any number of sittings.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Device memory that the referee owns and a worker writes: CUDA IPC through the driver, by ctypes.
 
 The referee allocates and exports; the worker opens. So the referee never opens anything a candidate named.
-Not run in CI (no GPU there): `benchmarks/gpu/training_runs.py smoke` runs it.
+Not run in CI (no GPU there): `benchmarks/gpu/training_sitting.py` runs it.
 """
 
 from __future__ import annotations

@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from evolve.tasks.errors import InfrastructureError
 
 EVERY = 0.5
 """Seconds between two looks."""
 
 _GRAPHICS_SM = 1
 _TEMPERATURE_GPU = 0
+
+
+def cards(count: int) -> tuple[str, ...]:
+    """The cards a run of `count` uses, as CUDA_VISIBLE_DEVICES takes them: the first that this process's own names, else
+    the first of the machine. Raises InfrastructureError where fewer are visible."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    known = (
+        [str(i) for i in range(count)] if named is None else [card.strip() for card in named.split(",") if card.strip()]
+    )
+    if len(known) < count:
+        raise InfrastructureError(
+            f"the track needs {count} GPUs and CUDA_VISIBLE_DEVICES={named!r} shows {len(known)}; show more of them"
+        )
+    return tuple(known[:count])
+
+
+def _which(card: str) -> int | str:
+    """NVML's name of a card: an index where it is a number, else its UUID."""
+    return int(card) if card.isdigit() else card
 
 
 class _Memory(ctypes.Structure):
@@ -65,26 +87,51 @@ def reading(which: int | str = 0) -> dict[str, float]:
     return out
 
 
+def together(cards: Sequence[str]) -> dict[str, float]:
+    """One reading of several cards: memory, power and power limits added up, the lowest clock, the highest temperature,
+    every throttle reason. Empty where any of them says nothing."""
+    found = [reading(_which(card)) for card in cards]
+    if not found or not all(found):
+        return {}
+    out = {
+        name: sum(r[name] for r in found)
+        for name in ("used_mib", "power_limit_w", "power_w")
+        if all(name in r for r in found)
+    }
+    if all("sm_mhz" in r for r in found):
+        out["sm_mhz"] = min(r["sm_mhz"] for r in found)
+    out["temperature_c"] = max(r.get("temperature_c", 0.0) for r in found)
+    reasons = 0
+    for r in found:
+        reasons |= int(r.get("throttle", 0))
+    return {**out, "throttle": float(reasons)}
+
+
 class Watch:
-    """Readings of one run. The memory counts what the card held beyond the first look (other processes excluded)."""
+    """Readings of one run on its cards (the first `gpus` that this process sees). The memory counts what they held beyond
+    the first look (other processes excluded)."""
 
     def __init__(self, gpus: int) -> None:
-        self.gpus = gpus
-        self._first = reading() if gpus else {}
-        self._energy = energy() if gpus else None
+        self.cards = cards(gpus) if gpus else ()
+        self._first = together(self.cards)
+        self._energy = self._joules()
         self.untimed: float | None = None
         self._last = 0.0
         self._readings: list[dict[str, float]] = []
+
+    def _joules(self) -> float | None:
+        found = [energy(_which(card)) for card in self.cards]
+        return sum(value for value in found if value is not None) if found and None not in found else None
 
     def look(self, now: float | None = None) -> None:
         now = time.monotonic() if now is None else now
         if self._first and now - self._last >= EVERY:
             self._last = now
-            self._readings.append(reading())
+            self._readings.append(together(self.cards))
 
     def mark(self) -> None:
-        """The clock starts: what the card used until now was used untimed."""
-        now = energy() if self.gpus else None
+        """The clock starts: what the cards used until now was used untimed."""
+        now = self._joules()
         if now is not None and self._energy is not None:
             self.untimed = now - self._energy
 
@@ -111,9 +158,9 @@ class Watch:
         return out
 
 
-def energy(index: int = 0) -> float | None:
+def energy(which: int | str = 0) -> float | None:
     """Joules a card used since its driver was loaded; None where it does not say."""
-    library, device, wide = _library(), _device(index), ctypes.c_ulonglong()
+    library, device, wide = _library(), _device(which), ctypes.c_ulonglong()
     if library is None or device is None:
         return None
     if library.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(wide)) != 0:

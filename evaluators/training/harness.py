@@ -159,25 +159,43 @@ def train(fd: int, spec: Mapping[str, Any]) -> None:
 
 
 def _rank(line: Line, ring: mmap.mmap, state: mmap.mmap, spec: Mapping[str, Any], config: dict[str, Any]) -> None:
+    import gc
+
     import torch
 
+    began = time.monotonic()
+    phases: dict[str, float] = {}
+
+    def mark(name: str) -> None:
+        phases[name] = round(time.monotonic() - began - sum(phases.values()), 3)
+
+    gc.freeze()  # what there was before the program: looking for its parameters need not go through that
     torch.set_num_threads(spec["threads"])
+    if config["device"] == "cuda":
+        _start_compilers()
+        torch.cuda.set_device(config["rank"])
+        torch.zeros(1, device="cuda")
+    mark("device")
     program = load(f"{spec['entry']}:train")
     planned = load_again(spec["entry"], "plan")(dict(config)) if spec["plan"] else None
     _seed(config["seed"])
     reserve = 0.0
+    mark("program")
     if spec["rehearse"]:
         feed, budget = _rehearsal(config, planned)
         before = {id(tensor) for tensor in _parameters()}
         model = program(feed, budget)
-        began = time.monotonic()
+        mark("rehearsal")
+        writing = time.monotonic()
         if config["rank"] == 0:
             _write(model, state)
-        reserve = 2 * (time.monotonic() - began) + MARGIN
+        reserve = 2 * (time.monotonic() - writing) + MARGIN
+        mark("state")
         del model, feed, budget
         _forget(before)
         _collect(config["device"])
-    line.send({"ready": planned})
+        mark("forget")
+    line.send({"ready": planned, "phases": phases})
     line.receive()
     _seed(config["seed"])
     budget_of: list[Budget] = []
@@ -195,6 +213,13 @@ def _rank(line: Line, ring: mmap.mmap, state: mmap.mmap, spec: Mapping[str, Any]
         line.send({"state": _write(model, state), "log": budget_of[0].pending})
     else:
         line.send({"finished": True})
+
+
+def _start_compilers() -> None:
+    """Start torch's pool of compiler processes now, beside what else a start takes."""
+    from torch._inductor.async_compile import AsyncCompile
+
+    AsyncCompile.warm_pool()
 
 
 def load_again(entry: str, name: str) -> Any:
@@ -298,7 +323,7 @@ def _ranks(line: Line, ring: mmap.mmap, state: mmap.mmap, spec: Mapping[str, Any
             code = 1
             try:
                 address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "RANK": rank, "LOCAL_RANK": rank,
-                           "WORLD_SIZE": world, "GLOO_SOCKET_IFNAME": "lo"}  # fmt: skip
+                           "WORLD_SIZE": world, "GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}  # fmt: skip
                 os.environ.update({key: str(value) for key, value in address.items()})
                 config = {**spec["config"], "rank": rank, "seed": spec["config"]["seed"] + rank}
                 _rank(Line(theirs.detach()), ring, state, spec, config)

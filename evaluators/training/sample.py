@@ -45,7 +45,7 @@ def sample(
     facts: dict[str, Any] = {
         "seed": seed, "seconds": round(run.seconds, 4), "ready": round(run.ready, 3), "wall": round(run.wall, 3),
         "tokens": run.tokens, "batches": run.batches, "planned": run.planned, "gpu": dict(run.gpu),
-        "curve": thinned(run.curve), "stopped": run.stopped,
+        "curve": thinned(run.curve), "stopped": run.stopped, "phases": run.phases,
     }  # fmt: skip
     if run.failure is not None or run.state is None:
         return Sampled(run.failure, seconds=run.seconds, cpu=cpu, curve=run.curve, facts=facts, gpu=run.gpu,
@@ -55,6 +55,7 @@ def sample(
         size = run.state.size
     finally:
         run.state.close()
+    run.phases["scoring"] = score.phases
     facts |= {"scoring": round(score.seconds, 3), "first_loss": _plain(score.first_loss), "parameters": score.parameters,
               "differences": score.differences, "state": size}  # fmt: skip
     checks = [*score.checks, *_untimed(run)]

@@ -70,6 +70,7 @@ class Score:
     cpu: float = 0.0
     differences: dict[str, float] = field(default_factory=dict)
     stderr: str = ""
+    phases: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +208,16 @@ def _first_visit(
     worker: _Worker, track: Track, data: Dataset, every: Rows, order: list[int], keep: set[int], out: Score
 ) -> dict[int, _Said]:
     """Score every row; what was said about the rows that will be shown again."""
+    began = time.monotonic()
     out.parameters = worker.start()
+    out.phases["built"] = round(time.monotonic() - began, 3)
     fresh = worker.score(data.train[: track.scoring])
     out.first_loss = float(np.mean([said.nats for said in fresh]))
     least = FIRST_LOSS * math.log(track.vocabulary)
     detail = f"a new model's loss on the first batch is {out.first_loss:.3f}, ln V is {math.log(track.vocabulary):.3f}"
     out.checks.append(Check("first-loss", Outcome.CHEAT if out.first_loss < least else Outcome.PASSED, detail))
     worker.load()
+    out.phases["loaded"] = round(time.monotonic() - began, 3)
     nats = np.zeros(len(every))
     kept: dict[int, _Said] = {}
     counts = data.token_bytes if track.metric == "bpb" else np.ones_like(data.token_bytes)
@@ -224,6 +228,7 @@ def _first_visit(
             nats[row] = float(np.sum(said.nats, where=spoken[row], dtype=np.float64))
             if row in keep:
                 kept[row] = said
+    out.phases["scored"] = round(time.monotonic() - began, 3)
     count = len(data.validation)
     for name, part in (("validation", slice(0, count)), ("holdout", slice(count, None))):
         amount = int(counts[every[part][:, 1:]].sum())  # bytes of raw text, or tokens
@@ -239,8 +244,10 @@ def _second_visit(
     out: Score,
 ) -> None:  # fmt: skip
     """Show rows again, some with another ending; compare what is said with what was said."""
+    began = time.monotonic()
     worker.start()
     worker.load()
+    out.phases["second loaded"] = round(time.monotonic() - began, 3)
     whole = [(row, track.sequence) for row in again[-REPEATED:]]
     cut = [(row, secret.randrange(track.sequence // 8, track.sequence)) for row in again[:ALTERED] * ENDINGS]
     shown = secret.sample(whole + cut, len(whole) + len(cut))
@@ -257,6 +264,7 @@ def _second_visit(
             found.append(np.abs(said.columns[:end] - before[row].columns[:end]))
             if end > 1:  # the targets before the last unchanged input are unchanged too
                 found.append(np.abs(said.nats[: end - 1] - before[row].nats[: end - 1]))
+    out.phases["second scored"] = round(time.monotonic() - began, 3)
     if not prefix or not same:
         out.checks.append(Check("causality", Outcome.UNABLE, "too few rows to look at again"))
         return

@@ -25,14 +25,14 @@ from evolve.evaluators.sandbox import Command, Mount, Outcome
 from evolve.evaluators.sandbox.jail import WORK
 from evolve.evaluators.sandbox.local import LocalSandbox
 from evolve.evaluators.sandbox.session import Session
-from evolve.evaluators.training import corpus, tracks, wire
+from evolve.evaluators.training import corpus, gpu, tracks, wire
 from evolve.evaluators.training.data import Dataset
 from evolve.evaluators.training.gpu import Watch
 from evolve.evaluators.training.tracks import Track
 from evolve.tasks.evidence import Failure, FailureKind
 from evolve.tasks.task import Limits
 
-PRELOAD = ("numpy", "torch", "torch._dynamo", "evolve.evaluators.training.harness")
+PRELOAD = ("numpy", "torch", "torch._dynamo", "evolve.evaluators.training.ahead", "evolve.evaluators.training.harness")
 """What the sandbox's launcher imports once, so that a trainer is forked and not started."""
 
 _ADD_SEALS, _SEALS = 1033, 0x1 | 0x2 | 0x4 | 0x8
@@ -81,6 +81,7 @@ class Training:
 
     seconds: GO to the state's arrival. tokens: served. curve: (share of the budget used, loss the trainer reported).
     ready: seconds from start to GO (import, rehearsal, compilation). planned: tokens said before the start.
+    phases: seconds of what surrounds the training, for the record; those of "said" are the trainer's own word.
     """
 
     failure: Failure | None = None
@@ -95,6 +96,7 @@ class Training:
     stopped: bool = False
     outcome: Outcome | None = None
     gpu: Mapping[str, float] = field(default_factory=dict)
+    phases: dict[str, Any] = field(default_factory=dict)
 
 
 Stop = Callable[[list[tuple[float, float]]], bool]
@@ -106,7 +108,9 @@ def command(program: Program, track: Track, masks: tuple[Mount, ...], keep: Path
     mounts = masks + ((Mount(str(keep), CACHE, writable=True),) if keep else ())
     env = {"TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/inductor", "TRITON_CACHE_DIR": f"{CACHE}/triton"}
     if track.device == "cuda":
-        env |= {"CUDA_VISIBLE_DEVICES": ",".join(str(i) for i in range(track.gpus)), "USER": "candidate"}
+        env |= {"CUDA_VISIBLE_DEVICES": ",".join(gpu.cards(track.gpus)), "USER": "candidate"}
+        if track.gpus > 1:  # what this machine's owner set for NCCL holds inside too
+            env |= {name: value for name, value in os.environ.items() if name.startswith("NCCL_")}
     else:
         env |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     limits = Limits(memory=track.memory, processes=64 if track.device == "cpu" else 1024, disk=4 << 30, files=4096,
@@ -147,9 +151,12 @@ def train(
         with sandbox.open(
             command(program, track, hidden, keep), "evolve.evaluators.training.harness:train", (spec,)
         ) as session:
+            run.phases["open"] = round(time.monotonic() - began, 3)
             server = _Server(session, track, data, ring, run, stop, watch)
             run.failure = server.run(run.state.fd)
+            ending = time.monotonic()
             run.outcome = end(session)
+            run.phases["end"] = round(time.monotonic() - ending, 3)
     finally:
         ring.close()
     run.wall, run.gpu = time.monotonic() - began, watch.summary()
@@ -159,6 +166,14 @@ def train(
         run.state.close()
         run.state = None
     return run
+
+
+def _times(said: Any) -> dict[str, float]:
+    """A few named seconds that a trainer says its preparation took; anything else is left out."""
+    if not isinstance(said, dict):
+        return {}
+    good = [(k, v) for k, v in said.items() if len(k) <= 20 and isinstance(v, int | float) and not isinstance(v, bool)]
+    return {key: round(float(value), 3) for key, value in good[:12]}
 
 
 def _page(size: int) -> int:
@@ -209,8 +224,9 @@ class _Server:
         said = self._receive(self.track.wall)
         if isinstance(said, Failure):
             return said
-        if set(said) != {"ready"}:
+        if "ready" not in said or not set(said) <= {"ready", "phases"}:
             return Failure(FailureKind.OUTPUT, "the trainer did not get ready")
+        self.run_.phases["said"] = _times(said.get("phases"))
         if self.track.metric == "loss":
             planned = said["ready"]
             if type(planned) is not int or not 1 <= planned <= 1 << 40:

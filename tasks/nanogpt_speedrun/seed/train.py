@@ -37,7 +37,7 @@ SETTINGS = {
     "4gpu": Setting(12, 768, 6, 512, 64, 3350),
     "2gpu": Setting(12, 768, 6, 512, 64, 3350),
     "1gpu": Setting(12, 768, 6, 512, 64, 3350),
-    "mini": Setting(6, 384, 3, 128, 128, 320),
+    "mini": Setting(6, 384, 3, 64, 64, 320),
     "cpu": Setting(2, 64, 2, 8, 4, 30, windows="SL", short=32, embedding_rate=0.1, head_rate=0.02, matrix_rate=0.03),
 }
 
@@ -132,15 +132,31 @@ class GPT(nn.Module):
 
     def forward(self, tokens):
         """Logits [B, T, V] of tokens [B, T]."""
+        return self.logits(self.stream(tokens), tokens)
+
+    def stream(self, tokens):
+        """What the last block hands on: [B, T, width]."""
         with torch.autocast("cuda", torch.bfloat16, enabled=tokens.is_cuda):
-            x = first = norm(self.embedding(tokens).to(torch.bfloat16 if tokens.is_cuda else torch.float32))
+            first = norm(self.embedding(tokens).to(torch.bfloat16 if tokens.is_cuda else torch.float32))
+            x = first.clone()  # not the same tensor, or the first block would be compiled as a case of its own
             length = tokens.size(1)
             cos, sin = self.cos[:, :length], self.sin[:, :length]
+            step = compiled("block", through, x) if self.training else through
             for block in self.blocks:
-                x = block(x, first, tokens, cos, sin)
+                x = step(block, x, first, tokens, cos, sin)
+        return x
+
+    def logits(self, x, tokens):
+        """Logits [B, T, V] of what the last block handed on, x [B, T, width], and the tokens it came from."""
+        with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
             logits = self.head(norm(x))
         cap = self.setting.softcap
         return cap * torch.tanh(logits.float() / cap)
+
+
+def through(block, x, first, tokens, cos, sin):
+    """One block. Compiled by itself: blocks that are alike share the result, and a change recompiles what it changes."""
+    return block(x, first, tokens, cos, sin)
 
 
 def build_model(config):
@@ -217,8 +233,8 @@ def compiled(name, function, example):
     return _COMPILED[name]
 
 
-def loss_of(model, inputs, targets):
-    return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+def loss_of(model, x, inputs, targets):
+    return F.cross_entropy(model.logits(x, inputs).flatten(0, 1), targets.flatten())
 
 
 def join(config):
@@ -264,7 +280,7 @@ def train(feed, budget):
             batch = feed.next(setting.micro)
             if batch is None:
                 return model
-            loss = compiled("loss", loss_of, batch[0])(model, *batch) / parts
+            loss = compiled("loss", loss_of, batch[0])(model, model.stream(batch[0]), *batch) / parts
             loss.backward()
         if group is not None:
             average(parameters, group)
