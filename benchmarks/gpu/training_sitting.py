@@ -62,7 +62,7 @@ class Plan:
         self.units, self.cards, self.claims = units, cards, claims
         self._done: dict[tuple[str, int, str], Counter[str]] = defaultdict(Counter)
         self._began: dict[tuple[str, int], set[str]] = defaultdict(set)
-        for line in lines:
+        for line in [line for line in lines if "kind" in line]:  # others' lines may lie in the same folder
             key = line["kind"], line["block"], line["card"]
             self._done[key][line["source"]] += TRIES if line["failure"] is None else 1
             self._began[line["kind"], line["block"]].add(line["card"])
@@ -128,7 +128,7 @@ def _bench(options: argparse.Namespace, card: str, name: str, gpus: int = 1) -> 
 
 
 def _earlier(options: argparse.Namespace) -> list[Line]:
-    return common.read([*options.have, *sorted(Path(options.out).glob("*.jsonl"))])
+    return common.read([*options.have, options.out])
 
 
 def nccl(options: argparse.Namespace, cards: Sequence[str], until: float) -> None:
@@ -223,7 +223,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--work", default="/tmp/evolve-training")
     words.add_argument("--budget", type=float, default=440.0, help="seconds in all")
     words.add_argument("--unit", action="append", default=[], help="KIND:BLOCKS:VARIANTS, e.g. 30s:0-4:seed,pairs")
-    words.add_argument("--have", action="append", default=[], help="lines of earlier sittings")
+    words.add_argument("--have", action="append", default=[], help="lines of earlier sittings: files or folders")
     words.add_argument("--nccl", type=float, default=0.0, help="seconds for the two-card runs before the rest; 0: none")
     words.add_argument("--dry", action="store_true")
     for name in ("--card", "--cards", "--cores", "--call"):  # of one card's process
@@ -243,7 +243,7 @@ def main() -> None:
     else:
         cards = gpus.cards() if options.data and not options.dry else []
         sit(options, cards or ["cpu-0", "cpu-1"][: 2 if options.dry else 1], until)
-        print(table(common.read(sorted(Path(options.out).glob("*.jsonl")))), flush=True)
+        print(table([line for line in common.read([options.out]) if "kind" in line]), flush=True)
         print(f"{time.monotonic() - began:.1f} s in all", flush=True)
 
 
