@@ -193,7 +193,7 @@ def one(attack: str) -> dict[str, Any]:
 
 def main() -> None:
     global args, referee
-    args = arguments("hostile under-report", first="resident,forged_claim,early_half")
+    args = arguments("hostile under-report", first="resident,forged_claim,early_half,side_stream")
     raw = Raw(args, "kernels_hostile")
     raw.attempt("machine", machine_facts)
     # the screen would end most of these before they run; here the mechanism is tried

@@ -25,6 +25,7 @@ from evolve.tasks.errors import InfrastructureError
 
 SOURCE = r"""
 typedef unsigned int u32; typedef unsigned long long u64;
+#define MEET 200000  // nanoseconds a block waits for the others; one whose SM is taken comes too late, and D8 sees it
 struct Segment { u64 source, target, words, base; };
 struct Table { u64 count; Segment list[32]; };
 
@@ -48,7 +49,7 @@ extern "C" __global__ void veil(const __grid_constant__ Table table, u32 k0, u32
 // control: [0] ticket of the call the key is for, [1] key. keybox: [0] state (0 wait, 1 open, 2 gave up), [1] key.
 extern "C" __global__ void __launch_bounds__(1024, 1) gate(
     volatile u64* control, u64 ticket, volatile u64* keybox, const __grid_constant__ Table table,
-    uint4* refill, u64 refill_words, u64* ends, u32* where, u64 patience) {
+    uint4* refill, u64 refill_words, u64* ends, u32* where, u64 patience, u32* through) {
     extern __shared__ char held[];
     __shared__ u64 key; __shared__ int open;
     if (threadIdx.x == 0) {
@@ -69,6 +70,13 @@ extern "C" __global__ void __launch_bounds__(1024, 1) gate(
     for (u64 i = first; i < refill_words; i += step) {
         uint4 v = refill[i];
         v.x = v.x * 0x9E3779B1u + 1u; v.y ^= v.x >> 3; v.z += v.y; v.w ^= v.z << 1; refill[i] = v;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {  // all SMs are let go at once: none is free for somebody's work while another still refills
+        __threadfence();
+        atomicAdd(through, 1u);
+        u64 limit = nanoseconds() + MEET;
+        while (*(volatile u32*)through < gridDim.x && nanoseconds() < limit) { }
     }
     __syncthreads();
     if (threadIdx.x == 0) { where[blockIdx.x] = multiprocessor(); ends[blockIdx.x] = open ? nanoseconds() : 0; }
@@ -156,7 +164,7 @@ class Gate:
         self.refill_bytes = 2 * (l2 or driver.attribute(cuda.L2_BYTES))
         self._refill = torch.randint(0, 1 << 31, (self.refill_bytes // 4,), dtype=torch.int32, device="cuda")
         self._keybox = torch.zeros(2, dtype=torch.int64, device="cuda")
-        self._count = torch.zeros(1, dtype=torch.int32, device="cuda")
+        self._count = torch.zeros(2, dtype=torch.int32, device="cuda")
         self._ends = torch.zeros(self.blocks, dtype=torch.int64, device="cuda")
         self._starts = torch.zeros(self.blocks, dtype=torch.int64, device="cuda")
         self._where = torch.zeros(self.blocks, dtype=torch.int32, device="cuda")
@@ -193,6 +201,7 @@ class Gate:
             ctypes.c_uint64(self._ends.data_ptr()),
             ctypes.c_uint64(self._where.data_ptr()),
             ctypes.c_uint64(int(patience * 1e9)),
+            ctypes.c_uint64(self._count.data_ptr() + 4),
         ]
         self.driver.launch(self._gate, self.blocks, THREADS, self.shared, stream, arguments)
 
