@@ -42,6 +42,11 @@ def arguments(name: str, **extra: Any) -> argparse.Namespace:
     return parser.parse_args()
 
 
+PROTOCOL = 3
+"""Of the timed call. Earlier lines are not taken up: 1 had no clock but the worker's last word, 2 one place and one own queue a
+stream for all calls of a process."""
+
+
 class Raw:
     """Raw JSON lines: {"item": key, ...}; an item already there is done."""
 
@@ -52,7 +57,8 @@ class Raw:
         self.rows: list[dict[str, Any]] = []
         for source in (Path(args.resume) if args.resume else None, self.path):
             if source is not None and source.is_file():
-                self.rows += [json.loads(line) for line in source.read_text().splitlines() if line.strip()]
+                found = [json.loads(line) for line in source.read_text().splitlines() if line.strip()]
+                self.rows += [row for row in found if row.get("protocol") == PROTOCOL]
         self.rows = list({row["item"]: row for row in self.rows}.values())
         self.path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         self.handle = self.path.open("a")
@@ -61,7 +67,7 @@ class Raw:
         return any(row["item"] == item and "error" not in row for row in self.rows)
 
     def put(self, item: str, **facts: Any) -> None:
-        row = {"item": item, "when": time.time(), **facts}
+        row = {"item": item, "when": time.time(), "protocol": PROTOCOL, **facts}
         self.rows = [r for r in self.rows if r["item"] != item] + [row]
         self.handle.write(json.dumps(row, default=str) + "\n")
         self.handle.flush()
