@@ -89,7 +89,7 @@ def grouped_make(sizes, generator, device, rand):
     draw={"slots": (8, 4096, 1), "hidden": (64, 1024, 8), "inner": (64, 768, 8), "experts": [4, 8, 16]},
     tiny={"slots": [12, 21], "hidden": [16, 24], "inner": [16, 8], "experts": [3, 4]},
     math="bfloat16",
-    tolerance={"rms_atol": 5e-2},
+    tolerance={"rms_atol": 8e-2},
     bytes_moved=lambda a: 2.0 * (2 * a["slots"] + 3 * a["inner"]) * a["hidden"],  # one expert at least has rows
     flops=lambda a: 6.0 * a["slots"] * a["hidden"] * a["inner"],
 )
