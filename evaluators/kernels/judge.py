@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from evolve.evaluators.kernels import checks, score
+from evolve.evaluators.kernels import checks, drift, score
 from evolve.evaluators.kernels.checks import Finding, Rules, Says
 from evolve.evaluators.kernels.evidence import Call, KernelEvidence, WorkloadFacts
 from evolve.evaluators.timing.blocks import Ratio, ratio
@@ -119,8 +119,10 @@ def _workload(evidence: KernelEvidence, index: int, facts: WorkloadFacts, rules:
     ours, theirs = evidence.of("A", index), evidence.of("B", index)
     a, b = times(ours, *allowed(theirs, rules)), times(theirs, math.inf)
     found: Ratio
+    unsteady = ""
     if theirs:
-        found = ratio(a, b)
+        kept_a, kept_b, unsteady = (a, b, "") if "drift" in rules.off else drift.steady(evidence.clocks, a, b)
+        found = ratio(kept_a, kept_b)
         anchor = facts.anchor or median(t for block in b.values() for t in block)
     else:
         if not facts.baseline:
@@ -147,6 +149,7 @@ def _workload(evidence: KernelEvidence, index: int, facts: WorkloadFacts, rules:
         if tail == 1.0
         else f"mean/median is {tail:.2f} times the baseline's: the mean counts (D9). {result.note}".strip()
     )
+    note = "; ".join(text for text in (note, unsteady) if text)
     return WorkloadScore(
         facts.uuid,
         time,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from dataclasses import replace
@@ -27,7 +28,7 @@ def test_a_calls_tensors_never_overlap_and_lie_elsewhere_at_every_call() -> None
         places.begin(call, 3 << 20)
         views = [places.take(n) for n in ((1 << 20) + 700, 1 << 20, 1000)]
         spans = sorted((v.data_ptr(), v.data_ptr() + v.numel()) for v in views)
-        assert all(high <= low for (_, high), (low, _) in zip(spans, spans[1:], strict=False))
+        assert all(high <= low for (_, high), (low, _) in itertools.pairwise(spans))
         assert all(v.data_ptr() % 256 == places._arena.data_ptr() % 256 for v in views if places._arena is not None)
         places.fill()
         places.free()
