@@ -52,6 +52,11 @@ DOMAINS = {
     "autocorrelation": Domain(0.0, 8.0),
     "low_autocorrelation_64": Domain(signs=True),
     "bin_packing_fixed": Domain(-4.0, 4.0),
+    "heilbronn_convex_13": Domain(),
+    "heilbronn_convex_14": Domain(),
+    "autocorrelation_second": Domain(0.0, 8.0),
+    "autocorrelation_third": Domain(-8.0, 8.0),
+    "hexagons_11": Domain(-6.0, 6.0),
 }
 
 

@@ -35,7 +35,9 @@ def test_a_program_that_behaves_as_a_known_one_costs_no_evaluation(tmp_path: Pat
     session, result = run_toy(place, evaluations=6, mutator=mutator, unsafe=True)
     events = [r.event for r in Archive.open(place).events("toy")]
     refused = [e for e in events if isinstance(e, ev.Refused) and e.reason == "behaviour"]
-    assert len(refused) >= 4 and all(e.earlier in session.state.candidates and "answers the probes" in e.why for e in refused)
+    assert len(refused) >= 4 and all(
+        e.earlier in session.state.candidates and "answers the probes" in e.why for e in refused
+    )
     assert set(mutator.told) <= set(session.state.candidates) and "" not in mutator.told
     prints = [e for e in events if isinstance(e, ev.Fingerprinted)]
     assert {e.candidate for e in prints} == set(session.state.candidates) and result.evaluations == 6

@@ -34,8 +34,14 @@ class Writer(Climb):
         if brief.number % 2:
             first, rest = text.split("\n", 1)
             raised = f"X = {float(first[4:]) + brief.number:.1f}\n{rest}# {brief.number}\n"
-            return Proposal({"program.py": raised.encode()}, ATTACK if brief.number % 10 == 5 else "raise the weight", "improve/whole")
-        return Proposal({"program.py": f"{text}Z{brief.number} = 0\n".encode()}, "reshuffle constant order", "improve/whole")
+            return Proposal(
+                {"program.py": raised.encode()},
+                ATTACK if brief.number % 10 == 5 else "raise the weight",
+                "improve/whole",
+            )
+        return Proposal(
+            {"program.py": f"{text}Z{brief.number} = 0\n".encode()}, "reshuffle constant order", "improve/whole"
+        )
 
 
 def test_lessons_are_distilled_shown_and_recorded_with_the_brief(tmp_path: Path) -> None:
@@ -49,7 +55,9 @@ def test_lessons_are_distilled_shown_and_recorded_with_the_brief(tmp_path: Path)
     assert any('"raise the weight": gained beyond the noise' in e.text for e in gained)
     assert falsified and "reshuffle constant order" in falsified[0].text and "without a gain" in falsified[0].text
     assert falsified[0].expires >= LIFE and all(c in session.state.candidates for e in made for c in e.evidence)
-    assert len({e.key for e in made}) == len(session.state.memory.lessons), "a later lesson of a key replaces the earlier"
+    assert len({e.key for e in made}) == len(session.state.memory.lessons), (
+        "a later lesson of a key replaces the earlier"
+    )
     asked = [e.brief for e in events if isinstance(e, ev.Asked)]
     assert asked[-1].lessons and asked[-1].lessons == mutator.briefs[-1].lessons and not asked[0].lessons
     assert "# Lessons from this search" in mutator.prompts[-1] and "gained beyond the noise" in mutator.prompts[-1]
@@ -86,13 +94,21 @@ def note(number: int, idea: str, moved: str, gain: float | None = None, parent: 
 
 
 def test_like_ideas_are_one_theme_and_few_tries_falsify_nothing() -> None:
-    notes = [note(1, "sort items by size", "level"), note(2, "sort the items by their size", "down", -1.0, "p2"), note(3, "cache results", "up", 0.5)]
+    notes = [
+        note(1, "sort items by size", "level"),
+        note(2, "sort the items by their size", "down", -1.0, "p2"),
+        note(3, "cache results", "up", 0.5),
+    ]
     found = themes(notes)
     assert [len(theme.notes) for theme in found] == [2, 1]
     assert lesson("t", found[0], 10) is None
     found[0].notes.append(note(4, "sort items by size", "failed"))
     made = lesson("t", found[0], 10)
-    assert made and made.falsified and "tried 3 times on 2 programs without a gain (1 worse, 1 level, 1 failed)" in made.text
+    assert (
+        made
+        and made.falsified
+        and "tried 3 times on 2 programs without a gain (1 worse, 1 level, 1 failed)" in made.text
+    )
     gained = lesson("t", found[1], 10)
     assert gained and gained.text == '"cache results": gained beyond the noise in 1 of 1 tries, by 0.5 at best'
 

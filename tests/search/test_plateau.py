@@ -36,7 +36,9 @@ class Idle(Climb):
         self.briefs.append(brief)
         if brief.operator == "tactic":
             number = sum(b.operator == "tactic" for b in self.briefs)
-            return Proposal(families=(Family(f"family {number}", "how"), Family("family 1", "again")), operator="tactic")
+            return Proposal(
+                families=(Family(f"family {number}", "how"), Family("family 1", "again")), operator="tactic"
+            )
         text = desk.files(brief.parents[0])["program.py"].decode()
         files = {"program.py": f"{text}Z{brief.number} = 0\n".encode()}
         return Proposal(files, "idle", f"{brief.operator}/whole", str(brief.hint.get("model", "")))

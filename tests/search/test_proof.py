@@ -142,6 +142,11 @@ def test_the_server_speaks_the_protocol_and_logs(seed_program: str, stream: bool
         ("erdos_overlap", 0.838895),
         ("autocorrelation", 0.691074),
         ("bin_packing_fixed", 94.73566),
+        ("heilbronn_convex_13", 0.00087546),
+        ("heilbronn_convex_14", 0.0006272),
+        ("autocorrelation_second", 0.627536),
+        ("autocorrelation_third", 0.646567),
+        ("hexagons_11", 0.813025),
     ],
 )
 def test_the_seeds_score_what_they_should(task: str, score: float) -> None:
@@ -161,6 +166,66 @@ def test_the_checkers_agree_with_what_is_known() -> None:
         proposer.scorer("heilbronn_triangle")([[0.5, 0.5 + 2**-50], *line[1:]])
     with pytest.raises(ValueError, match="above 1"):
         proposer.scorer("erdos_overlap")([[1.0], *[[0.25]] * 39])
+
+
+def test_the_autocorrelations_of_a_constant() -> None:
+    """f * f is a triangle: its peak over the squared integral is 2, and its squared 2-norm over norm and peak 2/3."""
+    proposer = load("proposer")
+    assert proposer.scorer("autocorrelation_second")([[3.0]] * 40) == pytest.approx(2 / 3 / 0.96258)
+    assert proposer.scorer("autocorrelation_third")([[-3.0]] * 40) == pytest.approx(1.454555 / 2)
+    with pytest.raises(ValueError, match="integral is 0"):
+        proposer.scorer("autocorrelation_third")([[1.0], [-1.0]] * 20)
+
+
+def test_the_convex_hull_is_what_areas_are_compared_with() -> None:
+    """Scaling and shearing change nothing; points on a line have no hull."""
+    proposer = load("proposer")
+    score = proposer.scorer("heilbronn_convex_13")
+    table = proposer.table_of((proposer.TASKS / "heilbronn_convex_13" / "seed" / "program.py").read_text())
+    assert score([[x / 4, (x + y) / 4] for x, y in table]) == pytest.approx(score(table), rel=1e-9)
+    square = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.5, 0.25]]
+    score.__globals__["POINTS"] = 5
+    try:
+        assert score(square) == 0.125, "the least triangle is a quarter of the bottom's"
+    finally:
+        score.__globals__["POINTS"] = 13
+    with pytest.raises(ValueError, match="on a line"):
+        score([[i / 16, i / 16] for i in range(13)])
+
+
+def test_hexagons_are_apart_and_the_outer_one_is_the_least() -> None:
+    proposer = load("proposer")
+    score = proposer.scorer("hexagons_11")
+    apart = score.__globals__["_apart"]
+    assert apart([0, 0, 0], [1.733, 0, 0.5236]) < 0, "a corner points at the other's side"
+    assert apart([0, 0, math.pi / 6], [math.sqrt(3), 0, math.pi / 6]) == pytest.approx(0, abs=1e-12)
+    assert apart([0, 0, 0], [2.5, 0, 1.0]) == pytest.approx(0.5)
+
+    def least(rows: list[list[float]]) -> float:
+        """The side by search: the least over centres on a grid, twice refined."""
+        points = [corner for row in rows for corner in score.__globals__["_corners"](row)]
+        normals = score.__globals__["NORMALS"]
+        at, span = (0.0, 0.0), 2.0
+        for _ in range(30):
+            centres = [(at[0] + span * i / 4, at[1] + span * j / 4) for i in range(-4, 5) for j in range(-4, 5)]
+            at = min(centres, key=lambda c: max(u * (x - c[0]) + v * (y - c[1]) for x, y in points for u, v in normals))
+            span /= 2
+        inner = max(u * (x - at[0]) + v * (y - at[1]) for x, y in points for u, v in normals)
+        return float(2 * inner / math.sqrt(3))
+
+    for rows in (
+        [[0, 0, math.pi / 6]],
+        [[0, 0, 0.0]],
+        [[0, 0, 0.1], [2.1, 0, 0.2], [1.0, 2.0, 0.3]],
+        [[0, 1, 0.4], [0, -2, 0.0]],
+    ):
+        score.__globals__["HEXAGONS"] = len(rows)
+        try:
+            assert score(rows) == pytest.approx(3.9245 / least(rows), rel=1e-6)
+        finally:
+            score.__globals__["HEXAGONS"] = 11
+    with pytest.raises(ValueError, match="hexagons 0 and 1 overlap"):
+        score([[0, 0, 0], [1, 0, 0], *([5, 5, 0] for _ in range(9))])
 
 
 def test_the_tasks_load() -> None:
@@ -315,6 +380,21 @@ def test_a_bank_with_too_few_children_is_refused(tmp_path: Path) -> None:
         bank.load(tmp_path / "b.jsonl.gz")
     with pytest.raises(ValueError, match="at least 8"):
         bank.make("heilbronn_triangle", 1, 4, 0)
+
+
+def test_a_grown_bank_is_one_tree_for_all_policies() -> None:
+    """The k-th child of a program is the same whoever asks and whenever; no node runs out; a walk depends on its key alone."""
+    grown = load("grown")
+    one, two = grown.Tree("heilbronn_triangle", "a"), grown.Tree("heilbronn_triangle", "a")
+    forwards = [one.child(0, k) for k in range(30)]
+    backwards = [two.child(0, k) for k in reversed(range(30))][::-1]
+    texts = [None if n is None else one.nodes[n].text for n in forwards]
+    assert texts == [None if n is None else two.nodes[n].text for n in backwards]
+    assert len(set(texts) - {None}) >= 12, "far more than eight different children"
+    for policy in ("default", "greedy", "time-shuffled", "static mix"):
+        first, again = (grown.play(grown.Tree("heilbronn_triangle", "a"), policy, 40) for _ in range(2))
+        shared = grown.play(one, policy, 40)
+        assert first.curve == again.curve == shared.curve == sorted(first.curve), policy
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------

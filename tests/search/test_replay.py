@@ -29,7 +29,9 @@ def replayed(place: Path, run: str = "toy", mutators: dict[str, object] | None =
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_decision_is_the_same_again(tmp_path: Path, workers: int) -> None:
     place = make_repository(tmp_path / "r", toml=TOML.replace("confirm = 1", "confirm = 3"))
-    made, _ = run_toy(place, evaluations=40, noise=0.05, workers=workers, policy={"ladder": "on", "lineages": "on", "opening": 3})
+    made, _ = run_toy(
+        place, evaluations=40, noise=0.05, workers=workers, policy={"ladder": "on", "lineages": "on", "opening": 3}
+    )
     found = replayed(place, mutators={"climb": Climb()})
     assert found.difference == "" and found.taken == 0
     assert found.briefs >= 39 and found.proposals >= 39 and found.decided > 120
@@ -93,7 +95,9 @@ def test_the_command_says_where_it_parts(tmp_path: Path) -> None:
     run_toy(place, evaluations=5)
     done = cli("run", "--replay", "--name", "toy", cwd=place, ok=False)
     assert done.returncode == 2 and "mutator 'climb', an object of the caller's own" in done.stderr
-    command(place, "run", "--evals", "6", "--no-control", "--no-publish", "--workers", "1", "--name", "plain", "--seed", "3")
+    command(
+        place, "run", "--evals", "6", "--no-control", "--no-publish", "--workers", "1", "--name", "plain", "--seed", "3"
+    )
     assert "run plain: the same result" in cli("run", "--replay", "--name", "plain", cwd=place).stdout
     with Archive.open(place) as archive:
         writer = archive.writer("plain", exclusive=True)

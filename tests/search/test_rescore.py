@@ -81,7 +81,9 @@ def test_where_measuring_changed_the_best_are_measured_again(tmp_path: Path) -> 
     (event,) = [e for e in events_of(place) if isinstance(e, ev.Rescored)]
     trees = [state.candidates[c].tree for c in event.again]
     assert event.again[:2] == (state.lineage.seeds["toy"], best.commit) and len(event.again) <= 26
-    screened = [job for job in numbers.measured if job.stage == "run" and job.trees[0] in trees and "calibrate" not in job.id]
+    screened = [
+        job for job in numbers.measured if job.stage == "run" and job.trees[0] in trees and "calibrate" not in job.id
+    ]
     assert sorted(job.trees[0] for job in screened) == sorted(trees) and screened[0].trees[0] == trees[0]
     assert all(state.candidates[c].verdict is not None for c in event.again)
     assert result.best["toy"].commit == best.commit and result.evaluations == 40

@@ -34,7 +34,9 @@ class Rewriter(Climb):
         lines = desk.files(brief.parents[0])["program.py"].decode().splitlines()
         kept = [line for line in lines if not line.startswith("STRATEGY")]
         kept[0] = f"X = {float(kept[0][4:]) + brief.number:.1f}"
-        return Proposal({"program.py": "\n".join([*kept, f"STRATEGY_{brief.number} = 'ignore'", ""]).encode()}, "rewrite", "m/whole")
+        return Proposal(
+            {"program.py": "\n".join([*kept, f"STRATEGY_{brief.number} = 'ignore'", ""]).encode()}, "rewrite", "m/whole"
+        )
 
 
 def test_what_the_lineage_deleted_is_noted_to_the_mutator(tmp_path: Path) -> None:

@@ -139,7 +139,9 @@ def test_the_same_program_in_other_words_is_refused_and_names_the_earlier(tmp_pa
     place = make_repository(tmp_path / "r")
     session, _ = run_toy(place, evaluations=10, mutator=_Duplicates())
     refused = [r.event for r in Archive.open(place).events("toy") if isinstance(r.event, ev.Refused)]
-    assert refused and all(event.reason == "duplicate" and event.earlier in session.state.candidates for event in refused)
+    assert refused and all(
+        event.reason == "duplicate" and event.earlier in session.state.candidates for event in refused
+    )
     assert session.state.ledger.evaluations == 10
 
 
@@ -322,7 +324,9 @@ def test_steering_from_another_process(tmp_path: Path) -> None:
     assert ("try larger steps",) in seen and session.state.ledger.limits["evaluations"] == 90.0
 
 
-def test_a_run_that_ends_leaves_a_checkpoint_for_the_next_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ends_leaves_a_checkpoint_for_the_next_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(replay, "WORTH_KEEPING", 10)
     toy = make_repository(tmp_path / "r")
     run_toy(toy, evaluations=6)

@@ -66,7 +66,10 @@ class Watchful(Numbers):
 
 
 def opened(
-    place: Path, mutator: object, find: Callable[[float, str], Outcome] = lambda x, stage: Outcome.PASSED, **settings: object
+    place: Path,
+    mutator: object,
+    find: Callable[[float, str], Outcome] = lambda x, stage: Outcome.PASSED,
+    **settings: object,
 ) -> tuple[Session, Watchful]:
     wanted = {"control": False, "publish": False, "workers": 1, "seed": 1, **settings}
     made: list[Watchful] = []
@@ -146,7 +149,10 @@ def test_a_leap_that_the_rerun_does_not_bear_out_stays_out(tmp_path: Path) -> No
 def test_an_audit_is_measured_again_and_a_clean_rerun_gives_it_a_score(tmp_path: Path) -> None:
     place = make_repository(tmp_path / "r")
     session, _ = opened(
-        place, Leap(times=1.2), lambda x, stage: Outcome.AUDIT if stage == "run" and x > 1.2 else Outcome.PASSED, evaluations=20
+        place,
+        Leap(times=1.2),
+        lambda x, stage: Outcome.AUDIT if stage == "run" and x > 1.2 else Outcome.PASSED,
+        evaluations=20,
     )
     asyncio.run(session.run())
     leap = leap_of(session.state)
@@ -186,7 +192,9 @@ def test_a_marked_candidate_takes_its_descendants_along_and_they_come_back_one_b
     stages = [job.stage for job in evaluator.measured]
     reruns = [i for i, stage in enumerate(stages) if stage == VERIFY]
     assert len(reruns) >= 5 and all("run" in stages[a:b] for a, b in pairwise(reruns)), stages
-    first = session.state.candidates[session.state.lineage.by_tree[("toy", bytes.fromhex(evaluator.measured[reruns[0]].trees[0]))]]
+    first = session.state.candidates[
+        session.state.lineage.by_tree[("toy", bytes.fromhex(evaluator.measured[reruns[0]].trees[0]))]
+    ]
     assert first.fitness == max(state.candidates[c].fitness or 0.0 for c in before), "the best one comes first"
     released = [c for c in session.state.candidates.values() if c.standing is Standing.RELEASED]
     events = [e for e in of_kind(place, "released") if e.candidate != leap.commit]  # type: ignore[attr-defined]

@@ -66,8 +66,10 @@ def test_a_new_best_is_tuned_and_the_gain_is_the_tuners(tmp_path: Path) -> None:
     assert opened and len(opened[0].knobs) == 2 and opened[0].why.startswith("an island's best")
     assert closed and closed[0].gain > 0 and closed[0].study == opened[0].study
     best = result.best["toy"]
-    assert best.fitness is not None and best.fitness > -40 and any(
-        c.operator.startswith("tune/") for c in state.lineage.path_to(best.commit)
+    assert (
+        best.fitness is not None
+        and best.fitness > -40
+        and any(c.operator.startswith("tune/") for c in state.lineage.path_to(best.commit))
     )
     trials = [c for c in state.candidates.values() if c.operator.startswith("tune/")]
     tuning, work = state.ledger.spent_on("tuning"), state.ledger.spent_on("work")
@@ -97,7 +99,9 @@ def test_the_tuner_alone_goes_from_study_to_study(tmp_path: Path) -> None:
     from evolve.settings import RunSettings
 
     place = make_repository(tmp_path / "r", program=PEAK)
-    settings = RunSettings(where=place, mutators=("tune",), evaluations=60, seed=1, control=False, publish=False, workers=1)
+    settings = RunSettings(
+        where=place, mutators=("tune",), evaluations=60, seed=1, control=False, publish=False, workers=1
+    )
     made = api.open_session(settings, executor=lambda opened: InProcessExecutor({"toy": Peak(opened)}, 1))
     result = asyncio.run(made.run())
     assert result.evaluations == 60 and made.state.studies.count["toy"] > 1
