@@ -27,6 +27,7 @@ class Job:
     stage:   name of the stage. blocks: samples of each tree to take.
     first_block: number of the first block (a later look of a champion gate continues the count).
     attempt: starts of this job so far, from 1.
+    parent:  hex id of the tree that the first one was made from, empty where none is meant; what early stopping compares with.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Job:
     blocks: int = 1
     first_block: int = 0
     attempt: int = 1
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,9 +143,7 @@ class Search:
             self.stop_reason = f"{MOST_REFUSALS} proposals in a row were refused: the mutators have nothing new"
             return False
         if self.state.pending.paid_in_a_row >= MOST_CALLS:
-            self.stop_reason = (
-                f"{MOST_CALLS} answers of models in a row became no candidate; 'evolve log' and the answers on record say why"
-            )
+            self.stop_reason = f"{MOST_CALLS} answers of models in a row became no candidate; 'evolve log' and the answers on record say why"
             return False
         return not self.spent()
 
@@ -240,7 +238,7 @@ class Search:
         )
         if proposal.behaviour:
             self.append(ev.Fingerprinted(brief.task, commit, proposal.behaviour))
-        return self._job(ground, number, tree, ground.stages[0], 0)
+        return self._job(ground, number, tree, ground.stages[0], 0, parent.tree)
 
     def _refuse(self, brief: Brief, reason: str, proposal: Proposal, why: str, earlier: str = "") -> Job | None:
         operator = proposal.operator or brief.operator
@@ -306,10 +304,10 @@ class Search:
 
     # ---- start, tell ---------------------------------------------------------------------------------------------
 
-    def _job(self, ground: Ground, number: int, tree: str, stage: Stage, repeat: int) -> Job:
+    def _job(self, ground: Ground, number: int, tree: str, stage: Stage, repeat: int, parent: str = "") -> Job:
         job = f"{number}/{stage.name}/{repeat or self.state.lineage.rescored.get(ground.task.name, 0)}"
         attempt = self.state.pending.starts.get(job, 0) + 1
-        return Job(job, ground.task.name, (tree,), stage.name, stage.blocks, attempt=attempt)
+        return Job(job, ground.task.name, (tree,), stage.name, stage.blocks, attempt=attempt, parent=parent)
 
     def start(self, job: Job) -> None:
         """Put a job's start on record, with its reservation; durable before it runs (the loop waits for it)."""
@@ -368,7 +366,8 @@ class Search:
         done = {item.stage for item in gathered}
         for stage in ground.stages:
             if stage.name not in done and not failed:
-                return self._job(ground, candidate.number, candidate.tree, stage, 0)
+                parent = self.state.candidates.get(candidate.parents[0]) if candidate.parents else None
+                return self._job(ground, candidate.number, candidate.tree, stage, 0, parent.tree if parent else "")
         self.give_verdict(ground, candidate, gathered)
         return None
 

@@ -14,6 +14,7 @@ import math
 import random
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ TRACK = tracks.TRACKS["nanochat/cpu"]
 PARENTS, CHILDREN, FITTED = 32, 15, 11
 """Parents, children of each, and how many parents' children fit the rule; the others test it."""
 
-LOOKS, WINDOW, SLACKS = (0.4, 0.6, 0.8), 0.1, (0.1, 0.25, 0.5)
+LOOKS, WINDOW, SLACKS = (0.2, 0.4, 0.6, 0.8), 0.1, (0.25, 0.5, 0.75, 1.0)
 
 
 class _Feed:
@@ -145,38 +146,52 @@ def gather(path: Path, seconds: float) -> list[dict[str, Any]]:
     return lines
 
 
-def pairs(lines: list[dict[str, Any]], parents: range) -> list[tuple[Any, Any, bool]]:
+def pairs(lines: list[dict[str, Any]], parents: Iterable[int]) -> list[tuple[Any, Any, bool]]:
+    """(curve, its parent's, ended better) of the children of some parents."""
+    wanted = set(parents)
     own = {line["parent"]: line for line in lines if line["child"] < 0}
     return [
         (line["curve"], own[line["parent"]]["curve"], line["bpb"] < own[line["parent"]]["bpb"])
         for line in lines
-        if line["child"] >= 0 and line["parent"] in parents and line["parent"] in own
+        if line["child"] >= 0 and line["parent"] in wanted and line["parent"] in own
     ]
 
 
-def verdict(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """Fit on the first parents (the slack too, by halves), test on the others."""
-    fitting, testing = pairs(lines, range(FITTED)), pairs(lines, range(FITTED, PARENTS))
-    half = len(fitting) // 2
+def fitted(lines: list[dict[str, Any]]) -> tuple[curves.Rule, float]:
+    """The rule and its slack from the first parents' children: the least slack with which, fitted without one parent's
+    children, no better-ending one of those would have been stopped, for every parent."""
+    parents = range(FITTED)
     slack = SLACKS[-1]
-    for wanted in SLACKS:  # the least that stops no better run of the half it was not fitted on, both ways
-        a, b = curves.fit(fitting[:half], LOOKS, WINDOW, wanted), curves.fit(fitting[half:], LOOKS, WINDOW, wanted)
-        if not any(a.stops(c, p) for c, p, better in fitting[half:] if better) and not any(
-            b.stops(c, p) for c, p, better in fitting[:half] if better
-        ):
+    for wanted in SLACKS:
+        wrong = 0
+        for left_out in parents:
+            rule = curves.fit(pairs(lines, set(parents) - {left_out}), LOOKS, WINDOW, wanted)
+            wrong += sum(good and rule.stops(c, p) is not None for c, p, good in pairs(lines, [left_out]))
+        if not wrong:
             slack = wanted
             break
-    rule = curves.fit(fitting, LOOKS, WINDOW, slack)
-    stopped = [(rule.stops(c, p), better) for c, p, better in testing]
+    return curves.fit(pairs(lines, parents), LOOKS, WINDOW, slack), slack
+
+
+def verdict(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Fit on the first parents' children, test on those of the others."""
+    rule, slack = fitted(lines)
+    stopped = [(rule.stops(c, p), better) for c, p, better in pairs(lines, range(FITTED, PARENTS))]
     better = [share for share, good in stopped if good]
+    worse = [share for share, good in stopped if not good]
     wrong = sum(share is not None for share in better)
-    saved = [1 - share if share is not None else 0.0 for share, _ in stopped]
+    saved = sum(1 - share for share, _ in stopped if share is not None)
+    rightly = sum(1 - share for share in worse if share is not None)
+    could = sum(1 - LOOKS[0] for share in worse)
     return {
-        "fitted_on": len(fitting), "slack": slack, "looks": {str(k): round(v, 4) for k, v in rule.looks.items()},
-        "tested_on": len(testing), "better": len(better), "better_stopped": wrong,
+        "fitted_on": len(pairs(lines, range(FITTED))), "slack": slack,
+        "looks": {str(k): round(v, 4) for k, v in rule.looks.items()}, "tested_on": len(stopped), "better": len(better),
+        "better_stopped": wrong,
         "better_stopped_upper_95": round(st.clopper_pearson_upper(wrong, len(better)), 4) if better else None,
-        "worse_stopped": sum(share is not None for share, good in stopped if not good),
-        "worse": len(testing) - len(better), "time_saved": round(sum(saved) / len(saved), 4) if saved else None,
+        "worse_stopped": sum(share is not None for share in worse), "worse": len(worse),
+        "time_saved": round(saved / len(stopped), 4) if stopped else None,
+        "time_saved_of_worse": round(rightly / len(worse), 4) if worse else None,
+        "most_that_could_be_saved": round(could / len(stopped), 4) if stopped else None,
     }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 `[evaluate.settings]`: task = "nanochat" or "speedrun"; track; data (folder of shards or packed rows); entry (file with
 build_model and train); target (speedrun's `mini`); waive (a declared systems change needs no significance);
-early_stopping (default false: its error rate is not proven yet, docs/training.md).
+early_stopping (on by default only where its error rate was measured: the `cpu` track, docs/results/training.md).
 """
 
 from __future__ import annotations
@@ -171,16 +171,15 @@ class TrainingEvaluator:
         )
         engine.kept(keep)
         if result.failure is None:
-            curves.remember(
-                self._scratch / "curves.json", tree, result.curve, result.metrics[self.task.evaluate.objective[0]]
-            )
+            curves.remember(self._scratch / "curves.json", tree, result.curve)
         return result
 
     def _stop(self, job: Job) -> supervisor.Stop | None:
-        """Early stopping against the parent's curve, or the best finished one where the job does not name a parent."""
-        if not self.settings.get("early_stopping", False) or self.site.base in job.trees or self.track.metric == "loss":
+        """Early stopping against the parent's curve; none where that is not known."""
+        wanted = self.settings.get("early_stopping", self.track.id in curves.PROVEN)
+        if not wanted or not job.parent or self.site.base in job.trees or self.track.metric == "loss":
             return None
-        parent = curves.recall(self._scratch / "curves.json", getattr(job, "parent", ""))
+        parent = curves.recall(self._scratch / "curves.json", job.parent)
         return curves.stopper(parent) if parent else None
 
     def _top_up(self, secret: bytes, gathered: _Job, progress: Callable[[str], None]) -> None:
@@ -224,7 +223,11 @@ class _Engine:
         self.data = data.load(track, settings.get("data"))
         self.workshop = Workshop(site.archive, own / "trees")
         self.sandbox = open_sandbox(
-            own / "sandbox", unsafe=site.unsafe, gpus=track.gpus, rung=site.rung, preload=supervisor.PRELOAD,
+            own / "sandbox",
+            unsafe=site.unsafe,
+            gpus=track.gpus,
+            rung=site.rung,
+            preload=supervisor.PRELOAD,
             hide=private_folders(site),
         )
         self.hidden = supervisor.masks(track, own, self.sandbox.rung)

@@ -3,7 +3,6 @@
 Numbers are those of the cheats in docs/training.md. A patch is (old text, new text) of `seed/train.py`.
 """
 
-
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -118,7 +118,9 @@ def test_a_candidate_is_screened_scored_and_judged_against_the_champion(
 def test_a_speedrun_on_two_ranks_is_scored_by_time_if_its_loss_is_low_enough(
     scene: Callable[[str, dict[str, object]], Scene],
 ) -> None:
-    here = scene("nanogpt_speedrun", {"track": "cpu", "target": 5.5})  # two runs prove little: far from the 3.9 it reaches
+    here = scene(
+        "nanogpt_speedrun", {"track": "cpu", "target": 5.5}
+    )  # two runs prove little: far from the 3.9 it reaches
     assert here.evaluator.stages()[0].blocks == 5
     found = here.measure("train", here.base, blocks=2)
     assert not found.failures, found.failures

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,31 @@ def test_early_stopping_compares_at_equal_share() -> None:
     assert rule.stops([(0.4, math.nan)], curve(3.0)) == 0.4
 
 
+def test_curves_whose_points_lie_apart_are_compared_over_the_same_stretch() -> None:
+    fine = [(i / 40, 6.0 - i / 20) for i in range(1, 41)]  # falls by 2 from beginning to end
+    coarse = [(at, curves.over(fine, at - 0.4, at) or 0.0) for at in (0.4, 0.8)]
+    assert curves.excess(coarse, fine, 0.4, 0.1) == pytest.approx(0.0)
+    assert curves.excess(coarse, fine, 0.6, 0.1) is None, "it said nothing near that look"
+    assert curves.excess(fine, coarse, 0.8, 0.1) == pytest.approx(-0.3), (
+        "its last tenth, their last two fifths"
+    )
+
+
+def test_the_rule_in_use_is_the_one_fitted_on_record_and_keeps_its_error_rate() -> None:
+    lines = [
+        json.loads(line) for line in (ROOT / "benchmarks/training/raw/early_stopping.jsonl").read_text().splitlines()
+    ]
+    sys.path.insert(0, str(ROOT / "benchmarks" / "training"))
+    try:
+        import early_stopping
+    finally:
+        sys.path.pop(0)
+    rule, _ = early_stopping.fitted(lines)
+    assert rule.looks == pytest.approx(curves.RULE.looks, abs=1e-4) and rule.window == curves.RULE.window
+    found = early_stopping.verdict(lines)
+    assert found["tested_on"] >= 300 and found["better"] >= 100 and found["better_stopped"] <= 1
+
+
 def test_the_rule_is_fitted_so_that_no_better_run_of_the_training_set_is_stopped() -> None:
     pairs = [(curve(3.0 + 0.1 * k), curve(3.0), k < 2) for k in range(5)]
     rule = curves.fit(pairs, (0.5,), 0.1, slack=0.5)
@@ -164,10 +190,10 @@ def test_the_rule_is_fitted_so_that_no_better_run_of_the_training_set_is_stopped
 
 def test_curves_are_kept_by_tree(tmp_path: Path) -> None:
     path = tmp_path / "curves.json"
-    assert curves.recall(path) == []
-    curves.remember(path, "a", curve(3.0), 3.0)
-    curves.remember(path, "b", curve(2.0), 2.0)
-    assert curves.recall(path, "a") == curve(3.0) and curves.recall(path, "unknown") == curve(2.0)
+    assert curves.recall(path, "a") == []
+    curves.remember(path, "a", curve(3.0))
+    curves.remember(path, "b", curve(2.0))
+    assert curves.recall(path, "a") == curve(3.0) and curves.recall(path, "unknown") == []
 
 
 # ---- the trained state -----------------------------------------------------------------------------------------------
@@ -298,7 +324,7 @@ def test_the_early_stopping_verdict_counts_wrong_stops(monkeypatch: pytest.Monke
     assert (
         found["better_stopped"] == 0
         and found["worse_stopped"] == found["worse"]
-        and found["time_saved"] == pytest.approx(0.36)
+        and found["time_saved"] == pytest.approx(0.48)
     )
     for line in lines:
         if line["parent"] >= early_stopping.FITTED and line["child"] == 4:
