@@ -43,8 +43,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Namespaces first: a library that starts a thread when imported would take the right to a new user namespace away.
     base = jail.prepare(configuration) if configuration["rung"] in NAMESPACED else ""
-    for module in configuration["preload"]:
-        __import__(module)
+    preload(configuration["preload"], gpu=bool(configuration["devices"]))
     if configuration["rung"] not in ("bare", "bubblewrap"):
         filters.program(policy({**configuration, "network": False}))  # made once, for every candidate to inherit
         if os.getuid() == 0 and "capabilities" not in configuration["opened"]:
@@ -65,6 +64,23 @@ def main() -> None:
             os._exit(0)
         if status != 0:
             control.send(json.dumps({"error": f"the keeper ended with status {status}"}).encode())
+
+
+def preload(modules: list[str], *, gpu: bool) -> None:
+    """Import what every candidate will find. Raises RuntimeError naming a module whose import touched a GPU's driver: no
+    process forked from then on could use a GPU, and its own error would not say why."""
+    for module in modules:
+        __import__(module)
+        if gpu and "torch" in sys.modules and _poisoned():
+            raise RuntimeError(f"importing {module} touched the GPU's driver, so that no forked process could use a GPU")
+
+
+def _poisoned() -> bool:
+    """Whether torch would refuse a GPU to a process forked now; only such a process can tell."""
+    child = os.fork()
+    if child == 0:
+        os._exit(int(sys.modules["torch"].cuda._is_in_bad_fork()))
+    return os.waitpid(child, 0)[1] != 0
 
 
 def _guarded(control: socket.socket, configuration: Request) -> NoReturn:

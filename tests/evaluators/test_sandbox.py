@@ -189,3 +189,27 @@ def test_what_is_hidden_is_only_what_would_be_shown(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
     wanted = tuple(str(tmp_path / name) for name in ("a/project", "b", "c", "nothing"))
     assert local._shown(wanted, binds) == [str(tmp_path / "a/project")]
+
+
+def test_a_clean_parent_whose_preload_asked_for_a_gpu_is_refused(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.backends.cuda.is_built():
+        pytest.skip("this torch is built without CUDA")
+    modules = ("torch", "tests.evaluators.asks_for_a_gpu")
+    sandbox = LocalSandbox(ladder.strongest(), tmp_path / "sandbox", preload=modules, devices=("/dev/null",))
+    try:
+        with pytest.raises(SandboxError, match=r"importing tests\.evaluators\.asks_for_a_gpu touched the GPU's driver"):
+            sandbox.run(Command(("true",), tmp_path))
+    finally:
+        sandbox.close()
+
+
+def test_the_training_launcher_asks_for_no_gpu(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from evolve.evaluators.training import supervisor
+
+    sandbox = LocalSandbox(ladder.strongest(), tmp_path / "sandbox", preload=supervisor.PRELOAD, devices=("/dev/null",))
+    try:
+        sandbox._start()  # raises where a module of the list asked for one
+    finally:
+        sandbox.close()
