@@ -95,30 +95,30 @@ def compare(name: str, got: torch.Tensor, want: torch.Tensor, tolerance: Toleran
         return _whole(name, got, want, tolerance)
     x = got.to(torch.float64 if want.dtype == torch.float64 else torch.float32)
     y = want.to(x.dtype)
-    sums = torch.stack([x.sum(), y.sum()]).tolist()
-    if not all(math.isfinite(s) for s in sums):  # a cheap look first: most outputs are finite, and each pass costs time
-        if bool(torch.isnan(x).any()):
-            return OutputFacts(name, fault="nan", detail=f"{int(torch.isnan(x).sum())} of {x.numel()} elements are NaN")
-        if fault := _infinite(name, x, y, tolerance):
-            return fault
-        finite = torch.isfinite(y)
-        x, y = torch.where(finite, x, 0.0), torch.where(finite, y, 0.0)
+    facts = _finite(name, x, y, tolerance)
+    if all(math.isfinite(v) for v in (facts.error, facts.worst, facts.largest)):
+        return facts  # most outputs are finite, and each look at them costs a pass and a wait
+    if bool(torch.isnan(x).any()):
+        return OutputFacts(name, fault="nan", detail=f"{int(torch.isnan(x).sum())} of {x.numel()} elements are NaN")
+    if fault := _infinite(name, x, y, tolerance):
+        return fault
+    finite = torch.isfinite(y)
+    return _finite(name, torch.where(finite, x, 0.0), torch.where(finite, y, 0.0), tolerance)
+
+
+def _finite(name: str, x: torch.Tensor, y: torch.Tensor, tolerance: Tolerance) -> OutputFacts:
+    """Of finite numbers, with one wait for the device; where some are not, `error`, `worst` or `largest` is not either."""
     off = (x - y).abs_()
-    norm, distance, largest, size = torch.stack([y.norm(), off.norm(), off.max(), x.norm()]).tolist()
-    rms = norm / math.sqrt(y.numel())
-    allowed = y.abs().mul_(tolerance.rtol).add_(tolerance.atol + tolerance.rms_atol * rms)
+    norm, distance, largest, size = y.norm(), off.norm(), off.max(), x.norm()
+    allowed = y.abs().mul_(tolerance.rtol).add_(norm * (tolerance.rms_atol / math.sqrt(y.numel())) + tolerance.atol)
     good = off <= allowed
-    if rms > 0 and size == 0:
-        good = torch.zeros_like(good)
-    hits, worst = torch.stack([good.sum().double(), off.div_(allowed.clamp_(min=1e-300)).max().double()]).tolist()
-    return OutputFacts(
-        name,
-        hits / good.numel(),
-        1.0 if hits == good.numel() else _slice(good),
-        worst,
-        distance / norm if norm > 0 else distance,
-        largest,
-    )
+    worst = off.div_(allowed.clamp_(min=1e-300)).max()
+    facts = [norm, distance, largest, size, worst, good.sum()]
+    n, d, most, whole, worst_of, hits = torch.stack([f.double() for f in facts]).tolist()
+    if n > 0 and whole == 0:
+        good, hits = torch.zeros_like(good), 0
+    matched = hits / good.numel()
+    return OutputFacts(name, matched, 1.0 if matched == 1.0 else _slice(good), worst_of, d / n if n > 0 else d, most)
 
 
 def distance(got: torch.Tensor, want: torch.Tensor) -> float:

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from evolve.evaluators.kernels.judge import KernelVerdict
     from evolve.tasks.task import Task
 
-VERSION = "kernels/2"
+VERSION = "kernels/3"
+
+SHORT_CALLS = 200
+"""Single calls a side of a workload up to 10 us in the strict stages; their sum is what the referee's clock bounds."""
 
 KINDS = {
     "parse": FailureKind.PARSE,
@@ -241,6 +244,7 @@ class KernelEvaluator:
             keep=not strict,
             baseline=anchor,
             champion=strict,
+            short=SHORT_CALLS if strict and self.device == "cuda" else 0,
         )
         solution = from_files(self._sources(tree), self.entry)
         evidence: KernelEvidence = self.bay.referee.measure(

@@ -76,7 +76,7 @@ class KernelEvidence:
 
     commitment: sha256 of the secret, published before the measurement; secret: revealed after it.
     clocks: one row a turn of a side: SM and memory clocks in MHz, throttle bits, temperature, power, as nvidia-smi reads
-    them (nothing is ever set). extras: the champion's further checks ("repeat", "sanitizer", "ghost", "profiler"), each
+    them (nothing is ever set). extras: the champion's further checks ("repeat", "sanitizer", "ghost", "profiler", "counters"), each
     with "ran" and what it saw (extras.py). overhead: clock -> microseconds by which honest workers' overheads differ on this machine.
     census: threads and processes seen from outside at load and at the end. integrity: what the worker said of the harness.
     """

@@ -1,5 +1,5 @@
 """Further checks of champions, after the timed blocks and in the same worker: same inputs twice (D5), launches left out
-(D13), torch's profiler as a third clock; and compute-sanitizer on a run of its own (D5).
+(D13), torch's profiler as a third clock; and on runs of their own compute-sanitizer (D5) and ncu (counters.py, only told).
 
 Each is an entry of `KernelEvidence.extras`: {"ran": bool, "why": why not, ...what it saw}. Judged in checks.py; one that could
 not run here says why and counts for nothing.
@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from evolve.evaluators.kernels import counters, sanitizer
 from evolve.evaluators.kernels import inputs as values
-from evolve.evaluators.kernels import sanitizer
 from evolve.evaluators.kernels.compare import compare, passes
 from evolve.evaluators.kernels.definition import Problem, Workload
 from evolve.evaluators.kernels.evidence import Fault
@@ -39,6 +39,7 @@ def run(
         "sanitizer": sanitizer.check(
             referee, problem, chosen[0], solution, shutil.which("compute-sanitizer") or SANITIZER
         ),
+        "counters": counters.check(referee, problem, chosen[0], solution),
     }
 
 

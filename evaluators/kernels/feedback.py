@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from evolve.evaluators.kernels import counters
 from evolve.evaluators.kernels.evidence import KernelEvidence
 from evolve.evaluators.kernels.judge import KernelVerdict
 
@@ -38,6 +39,7 @@ def facts(evidence: KernelEvidence, verdict: KernelVerdict) -> dict[str, Any]:
         "compiler": dict(evidence.compiler),
         "label": verdict.label,
         "card": card(evidence),
+        "counters": list(evidence.extras.get("counters", {}).get("kernels", ()))[:8],
         "notes": [f["what"] for f in evidence.screen if f.get("level") == "note"][:8],
     }
 
@@ -103,6 +105,7 @@ def sentence(found: dict[str, Any]) -> str:
             f"kernel {kernel['name']}: {kernel['registers']} registers, {kernel['spills']} spilled, "
             f"{kernel['shared']} bytes of shared memory" + _occupancy(kernel)
         )
+    lines += [counters.sentence(kernel) for kernel in found.get("counters", ())]
     if found.get("card", {}).get("throttle"):
         lines.append(
             f"the card held its clocks down meanwhile (reasons {found['card']['throttle']:#x}): compare with care"

@@ -1,14 +1,16 @@
 """Where a call's tensors lie in the card's memory: drawn anew at every call, far beyond a few kilobytes.
 
-A short kernel's time depends on which 2 MiB pages its tensors share with each other (every page is a miss of the TLB after
-the L2 refill). An allocator that hands out the same few blocks gives each process one such layout for its life, and so its
-own time: 5.05 or 5.60 us for the same kernel on an H100 (docs/kernels.md). Fresh places turn that into noise between calls,
-which many calls average out. They also deny a candidate any address it has seen before (N1).
+A short kernel's time depends on where its output lies: on an H100 one of 64 rows took 6.7 us at two thirds of all places and
+7.1 us at the others, always the same at the same place, whatever its inputs' places and wherever its code was loaded
+(benchmarks/kernels/raw/kernels_placement.jsonl). An allocator that hands out the same few blocks gives each process one such
+place for its life, and so its own time. Fresh places turn that into noise between calls, which many calls average out. They
+also deny a candidate any address it has seen before (N1).
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,8 +19,8 @@ ALIGN = 256
 ARENA = 256 << 20
 """Bytes of the arena. A call whose inputs need more than a quarter of it uses fresh allocations instead."""
 
-SMALL, LARGE = (1 << 20, 2 << 20, 24), (9 << 20, 20 << 20, 4)
-"""torch's two pools: bytes of a filler, of the segment it makes the allocator reserve, and how many segments are kept."""
+POOLS = ((1 << 20, 1 << 20, 40), (10 << 20, 8 << 20, 6))
+"""torch's pools of shared segments: the largest request each serves, the largest filler here, and at most how many of them."""
 
 
 class Places:
@@ -39,9 +41,6 @@ class Places:
         self._fillers = []
         if self._arena is None and self._open:
             self._arena = torch.empty(self.size, dtype=torch.uint8, device=self.device)
-            for filler, segment, count in (SMALL, LARGE):
-                self._fillers += [self._filler(filler) for _ in range(count * (segment // filler))]
-            self._fillers = []
 
     def take(self, nbytes: int) -> Any:
         """A view of `nbytes` of the arena that overlaps no other of this call; a fresh allocation where none is found."""
@@ -53,14 +52,25 @@ class Places:
                     return self._arena[start : start + nbytes]
         return torch.empty(nbytes, dtype=torch.uint8, device=self.device)
 
-    def fill(self) -> None:
-        """Occupy a random part of torch's free blocks until `free`, so that the candidate's own tensors land elsewhere."""
+    def fill(self, outputs: Sequence[int]) -> None:
+        """Leave torch's allocator a free block of just the size of each output (bytes), at a random place, until `free`.
+
+        The allocator takes the smallest block that fits, so that is where a candidate's own output lands. A random row of
+        fillers goes before it; they stay for the call, as does one behind it.
+        """
         if not self._open:
             return
-        for filler, segment, count in (SMALL, LARGE):
-            whole = self._stream.randrange(count - 1) * (segment // filler)
-            self._fillers += [self._filler(filler) for _ in range(whole)]
-            self._fillers.append(self._filler(512 * self._stream.randrange(1, filler // 512)))
+        holes = []
+        for nbytes in outputs:
+            for largest, filler, count in POOLS:
+                if 0 < nbytes <= largest:
+                    low = 512 if largest == POOLS[0][0] else POOLS[0][0] + 512
+                    sizes = [self._stream.randrange(low, filler, 512) for _ in range(self._stream.randrange(count))]
+                    self._fillers += [self._filler(size) for size in sizes]
+                    holes.append(self._filler(nbytes))
+                    self._fillers.append(self._filler(low))
+                    break
+        del holes
 
     def free(self) -> None:
         self._fillers = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import os
 import random
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ from evolve.tasks.errors import InfrastructureError
 class Plan:
     """How much is measured. blocks of `calls` a side and workload; the first `warm` calls of a worker on a workload are
     validated like all others and left out of the times. short: at least so many calls a side and process of a workload
-    that takes less than SHORT, in single calls as ever (0: no more than others). hidden: workloads drawn from the secret. processes: workers a side.
+    that takes SHORT or less, fewer in proportion above it, in single calls as ever (0: no more than others). hidden: workloads drawn from the secret. processes: workers a side.
 
     seconds: limit of one call; load: of loading and compiling. alone: no baseline beside (screening against a stored one).
     champion: the further checks of extras.py after the blocks. families: value families to draw from. stop: end at the
@@ -62,8 +63,12 @@ class Plan:
     short: int = 0
 
 
-SHORT = 30e-6
-"""Seconds below which a workload is short: there the spread of single calls is percents (docs/kernels.md)."""
+SHORT = 10e-6
+"""Seconds up to which a workload is short: there the spread of single calls is percents (docs/kernels.md)."""
+
+STAGES = ("inputs", "idle", "queue", "run", "taken", "checks")
+"""Of a worker's call: placing inputs, waiting for an idle card, the candidate's launches, until the seal, until the referee has
+the outputs, checks. `Referee.spent` adds up their seconds (the worker's word; nothing is judged by it)."""
 
 KEPT = 4
 """Baseline workers kept at a time."""
@@ -101,6 +106,7 @@ class Referee:
     ) -> None:  # fmt: skip
         """card: UUID of the leased GPU, to read its clocks by; empty: the first one. `overhead`: see KernelEvidence."""
         self.overhead: dict[str, float] = {}
+        self.spent: dict[str, float] = {}
         self.card = card
         self.nursery, self.device, self.env = nursery, device, dict(env or {})
         self.bench: Any = benches.CudaBench() if device == "cuda" else benches.CpuBench(clock)
@@ -321,7 +327,6 @@ class Referee:
             "outputs": outs,
             "passing": side.passing,
             "ticket": n,
-            "sums": self._sums(full, given),
             "mode": mode,
         }
         if self.device == "cuda":
@@ -335,6 +340,7 @@ class Referee:
             return _ended(fault, index, plan)
         if "fault" in answer:
             return Fault(str(answer["fault"]), "call", str(answer.get("message", ""))[:4000], index)
+        self._watch(answer, full, given)
         if answer.get("done") != n or not isinstance(answer.get("us"), int | float):
             return Fault("crash", "call", "the worker sent something else than the end of its call", index)
         return answer, wall, got
@@ -388,7 +394,9 @@ class Referee:
         )
 
     def answers(self, problem: Problem, given: Mapping[str, Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        run = self._golden.setdefault(problem.name, reference(problem))
+        if problem.name not in self._golden:
+            self._golden[problem.name] = reference(problem)
+        run = self._golden[problem.name]
         right, exact = golden(problem, run, given, self.device)
         self._golden.setdefault(f"exact:{problem.name}", set()).add(exact)
         if not exact:
@@ -397,12 +405,21 @@ class Referee:
         native = outputs_of(run(*clones), list(problem.definition.outputs))
         return right, [x if isinstance(x, torch.Tensor) else torch.tensor(x, device=self.device) for x in native]
 
-    def _sums(self, rows: Sequence[Sequence[Any]], given: Mapping[str, Any]) -> dict[str, int]:
-        if self.device != "cuda":
-            return {}
-        from evolve.evaluators.kernels.worker_cuda import checksum
+    def _watch(self, answer: dict[str, Any], rows: Sequence[Sequence[Any]], given: Mapping[str, Any]) -> None:
+        """Note inputs whose checksum the worker found changed (its word, D4), and add up where its time went."""
+        said = answer.get("sums")
+        if isinstance(said, dict) and said:
+            from evolve.evaluators.kernels.worker_cuda import SUMS, checksum, whole
 
-        return {str(i): checksum(given[row[0]]) for i, row in enumerate(rows) if len(row) == 5 and row[4]}
+            tensors = [i for i, row in enumerate(rows) if len(row) == 5 and row[4]]
+            found = torch.stack([part for i in tensors for part in checksum(given[rows[i][0]])]).tolist()
+            ours = {str(i): whole(found[SUMS * k : SUMS * k + SUMS]) for k, i in enumerate(tensors)}
+            changed = [f"input {i} was changed" for i, value in ours.items() if said.get(i) != value]
+            answer["notes"] = [*answer.get("notes", ()), *changed]
+        spent = answer.get("spent")
+        if isinstance(spent, list) and all(isinstance(x, int) for x in spent):
+            for name, us in zip(STAGES, spent, strict=False):
+                self.spent[name] = self.spent.get(name, 0.0) + us * 1e-6
 
     # ---- workers -------------------------------------------------------------------------------------------------
 
@@ -544,7 +561,8 @@ def _per_block(plan: Plan, calls: Sequence[Call], index: int, facts: WorkloadFac
     """Calls a block and side of one workload: more where the baseline, in its warm-up or as stored, is short."""
     seen = [c.us * 1e-6 for c in calls if c.side == "B" and c.workload == index]
     seconds = min(seen) if seen else facts.anchor or facts.baseline
-    return max(plan.calls, -(-plan.short // plan.blocks)) if 0 < seconds < SHORT else plan.calls
+    wanted = plan.short * min(1.0, SHORT / seconds) if seconds > 0 else 0.0
+    return max(plan.calls, math.ceil(wanted / plan.blocks))
 
 
 def _count(calls: Sequence[Call], evidence: KernelEvidence) -> int:

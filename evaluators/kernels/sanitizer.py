@@ -52,8 +52,13 @@ for row in told["inputs"]:
 given += [torch.zeros(r["shape"], dtype=getattr(torch, r["dtype"]), device=told["device"]) for r in told["outputs"]]
 with torch.no_grad():
     getattr(module, told["name"])(*given)
-if told["device"] == "cuda":
-    torch.cuda.synchronize()
+    if told["device"] == "cuda":
+        torch.cuda.synchronize()
+    if told["again"]:  # compiled and tuned by now: this call is the one that is read
+        torch.cuda.profiler.start()
+        getattr(module, told["name"])(*given)
+        torch.cuda.synchronize()
+        torch.cuda.profiler.stop()
 """
 
 
@@ -96,8 +101,11 @@ def argv(tool: str, which: str) -> tuple[str, ...]:
     return tool, "--tool", which, "--error-exitcode", str(FOUND), sys.executable, "-I", "program.py"
 
 
-def write(folder: Path, problem: Problem, workload: Workload, solution: Solution, device: str) -> None:
-    """The candidate's files, inputs of this workload and the program into an empty folder."""
+def write(
+    folder: Path, problem: Problem, workload: Workload, solution: Solution, device: str, *, again: bool = False
+) -> None:  # fmt: skip
+    """The candidate's files, inputs of this workload and the program into an empty folder. again: a second call on a GPU, between
+    the profiler's start and stop."""
     given = values.make(problem, workload, int.from_bytes(os.urandom(6), "little"), "default", "cpu")
     rows: list[dict[str, Any]] = []
     with (folder / "inputs.bin").open("wb") as file:
@@ -120,7 +128,7 @@ def write(folder: Path, problem: Problem, workload: Workload, solution: Solution
         path = folder / "candidate" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    told = {"file": file_name, "name": entry, "inputs": rows, "outputs": outputs, "device": device}
+    told = {"file": file_name, "name": entry, "inputs": rows, "outputs": outputs, "device": device, "again": again}
     (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
     (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
     for path in (folder, *folder.rglob("*")):

@@ -58,6 +58,12 @@ class Driver:
     def reset_persisting_l2(self) -> None:
         self.call("cuCtxResetPersistingL2Cache")
 
+    def persisting_l2(self) -> int:
+        """Bytes of L2 that this context lets persist; cheap, as nothing waits."""
+        size = ctypes.c_size_t()
+        self.call("cuCtxGetLimit", ctypes.byref(size), PERSISTING_L2)
+        return size.value
+
     def forbid_persisting_l2(self) -> None:
         self.call("cuCtxSetLimit", PERSISTING_L2, ctypes.c_size_t(0))
 

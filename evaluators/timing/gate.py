@@ -49,7 +49,7 @@ extern "C" __global__ void veil(const __grid_constant__ Table table, u32 k0, u32
 // control: [0] ticket of the call the key is for, [1] key. keybox: [0] state (0 wait, 1 open, 2 gave up), [1] key.
 extern "C" __global__ void __launch_bounds__(1024, 1) gate(
     volatile u64* control, u64 ticket, volatile u64* keybox, const __grid_constant__ Table table,
-    uint4* refill, u64 refill_words, u64* ends, u32* where, u64 patience, u32* through) {
+    uint4* refill, u64 refill_words, u64* ends, u64* where, u64 patience, u32* through) {
     extern __shared__ char held[];
     __shared__ u64 key; __shared__ int open;
     if (threadIdx.x == 0) {
@@ -79,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) gate(
         while (*(volatile u32*)through < gridDim.x && nanoseconds() < limit) { }
     }
     __syncthreads();
-    if (threadIdx.x == 0) { where[blockIdx.x] = multiprocessor(); ends[blockIdx.x] = open ? nanoseconds() : 0; }
+    if (threadIdx.x == 0) { where[blockIdx.x] = multiprocessor() + 1; ends[blockIdx.x] = open ? nanoseconds() : 0; }
 }
 
 // count: blocks that are through; flag: host word that the last of them sets to the call's ticket (0: none is mapped).
@@ -163,11 +163,11 @@ class Gate:
             driver.allow_shared(function, self.shared)
         self.refill_bytes = 2 * (l2 or driver.attribute(cuda.L2_BYTES))
         self._refill = torch.randint(0, 1 << 31, (self.refill_bytes // 4,), dtype=torch.int32, device="cuda")
-        self._keybox = torch.zeros(2, dtype=torch.int64, device="cuda")
-        self._count = torch.zeros(2, dtype=torch.int32, device="cuda")
-        self._ends = torch.zeros(self.blocks, dtype=torch.int64, device="cuda")
-        self._starts = torch.zeros(self.blocks, dtype=torch.int64, device="cuda")
-        self._where = torch.zeros(self.blocks, dtype=torch.int32, device="cuda")
+        # one buffer, so that one small kernel resets it all: keybox, counts, ends, starts, where (an SM's number + 1)
+        self._words = torch.zeros(3 + 3 * self.blocks, dtype=torch.int64, device="cuda")
+        base = self._words.data_ptr()
+        self._keybox, self._count, self._ends = base, base + 16, base + 24
+        self._starts, self._where = self._ends + 8 * self.blocks, self._ends + 16 * self.blocks
 
     def veil(self, segments: Sequence[tuple[int, int, int, int]], key: int, stream: int) -> None:
         """XOR words (4 bytes) with the keystream: encrypts and decrypts."""
@@ -176,11 +176,7 @@ class Gate:
 
     def prepare(self) -> None:
         """Reset flags and stamps of the call before; the device must be idle."""
-        self._keybox.zero_()
-        self._count.zero_()
-        self._ends.zero_()
-        self._starts.zero_()
-        self._where.fill_(-1)
+        self._words.zero_()
 
     def open(
         self,
@@ -194,14 +190,14 @@ class Gate:
         arguments = [
             ctypes.c_uint64(control),
             ctypes.c_uint64(ticket),
-            ctypes.c_uint64(self._keybox.data_ptr()),
+            ctypes.c_uint64(self._keybox),
             _table(segments),
             ctypes.c_uint64(self._refill.data_ptr()),
             ctypes.c_uint64(self.refill_bytes // 16),
-            ctypes.c_uint64(self._ends.data_ptr()),
-            ctypes.c_uint64(self._where.data_ptr()),
+            ctypes.c_uint64(self._ends),
+            ctypes.c_uint64(self._where),
             ctypes.c_uint64(int(patience * 1e9)),
-            ctypes.c_uint64(self._count.data_ptr() + 4),
+            ctypes.c_uint64(self._count + 4),
         ]
         self.driver.launch(self._gate, self.blocks, THREADS, self.shared, stream, arguments)
 
@@ -214,8 +210,8 @@ class Gate:
         """
         arguments = [
             _table(segments),
-            ctypes.c_uint64(self._starts.data_ptr()),
-            ctypes.c_uint64(self._count.data_ptr()),
+            ctypes.c_uint64(self._starts),
+            ctypes.c_uint64(self._count),
             ctypes.c_uint64(flag),
             ctypes.c_uint64(ticket),
         ]
@@ -226,10 +222,11 @@ class Gate:
 
     def stamps(self) -> Stamps:
         """Read after the device is idle."""
-        ends, starts = self._ends.tolist(), self._starts.tolist()
+        words = self._words.tolist()[3:]
+        ends, starts, where = (words[i * self.blocks : (i + 1) * self.blocks] for i in range(3))
         return Stamps(
             opened=min(ends) > 0,
-            held=len(set(self._where.tolist())),
+            held=len(set(where) - {0}),
             late=max(starts) - min(starts),
             span=max(starts) - max(ends),
         )
