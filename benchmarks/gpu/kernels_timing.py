@@ -1,8 +1,9 @@
 """Run-to-run spread of the reported ratio, 20 processes x 8 kernels of 5 us to 1.5 ms; triton's do_bench beside it.
 
     python3 kernels_timing.py            ~10 s a process on an H100, do_bench beside the first ten included
-A is a Triton RMSNorm (or a matrix product), B the same function with other launch parameters. Calls a side: 200 up to 10 us, fewer
-in proportion above, at least 20 (12 of a product; Plan.short, CALLS). Spread: p95 over processes of |ratio / median ratio - 1|. Goal: 1% from 10 us up, 2% at 5.
+A is a Triton RMSNorm (or a matrix product), B the same function with other launch parameters. Calls a side: 200 up to 10 us,
+fewer in proportion above, at least 20 (12 of a product; Plan.short, CALLS). Spread: p95 over processes of
+|ratio / median ratio - 1|. Goal: 1% from 10 us up, 2% at 5 us.
 """
 
 from __future__ import annotations

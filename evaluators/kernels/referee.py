@@ -37,7 +37,8 @@ from evolve.tasks.errors import InfrastructureError
 class Plan:
     """How much is measured. blocks of `calls` a side and workload; the first `warm` calls of a worker on a workload are
     validated like all others and left out of the times. short: at least so many calls a side and process of a workload
-    that takes SHORT or less, fewer in proportion above it, in single calls as ever (0: no more than others). hidden: workloads drawn from the secret. processes: workers a side.
+    that takes SHORT or less, fewer in proportion above it, in single calls as ever (0: no more than others).
+    hidden: workloads drawn from the secret. processes: workers a side.
 
     seconds: limit of one call; load: of loading and compiling. alone: no baseline beside (screening against a stored one).
     champion: the further checks of extras.py after the blocks. families: value families to draw from. stop: end at the
