@@ -103,7 +103,8 @@ class Bench:
         self.took: dict[tuple[str, str, bool], float] = {}
         on_gpu = packed is not None and not dry
         own = work / f"sandbox-{os.getpid()}"
-        self.sandbox = open_sandbox(own, gpus=gpus if on_gpu else 0, preload=supervisor.PRELOAD)
+        modules = supervisor.preload(KINDS["30s" if on_gpu else "cpu"])
+        self.sandbox = open_sandbox(own, gpus=gpus if on_gpu else 0, preload=modules)
         if on_gpu:
             import torch
 

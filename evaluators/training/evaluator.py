@@ -227,7 +227,7 @@ class _Engine:
             unsafe=site.unsafe,
             gpus=track.gpus,
             rung=site.rung,
-            preload=supervisor.PRELOAD,
+            preload=supervisor.preload(track),
             hide=private_folders(site),
         )
         self.hidden = supervisor.masks(track, own, self.sandbox.rung)

@@ -32,9 +32,13 @@ from evolve.evaluators.training.tracks import Track
 from evolve.tasks.evidence import Failure, FailureKind
 from evolve.tasks.task import Limits
 
-PRELOAD = ("numpy", "torch", "torch._dynamo", "evolve.evaluators.training.harness")
-"""What the sandbox's launcher imports once, so that a trainer is forked and not started. Nothing that asks for a GPU:
-torch 2.11's `torch._inductor` does when imported, and no process forked afterwards could use one."""
+_PRELOAD = ("numpy", "torch", "torch._dynamo", "evolve.evaluators.training.harness")
+
+
+def preload(track: Track) -> tuple[str, ...]:
+    """What the sandbox's launcher imports once, so that a trainer is forked and not started."""
+    return (*_PRELOAD, "evolve.evaluators.training.ahead") if track.device == "cuda" else _PRELOAD
+
 
 _ADD_SEALS, _SEALS = 1033, 0x1 | 0x2 | 0x4 | 0x8
 """F_ADD_SEALS; seal, shrink, grow, write: from then on nobody can change the file."""

@@ -124,7 +124,9 @@ def test_unknown_rung_and_wall_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rung", ["userns", "bubblewrap", "landlock"])
 def test_a_plain_user_has_the_rung(rung: str, tmp_path: Path) -> None:
     """As `nobody`, with an interpreter that everyone may read; the self-test decides."""
-    interpreter = next((p for p in ("/usr/bin/python3", "/usr/local/bin/python3") if os.access(p, os.X_OK)), sys.executable)
+    interpreter = next(
+        (p for p in ("/usr/bin/python3", "/usr/local/bin/python3") if os.access(p, os.X_OK)), sys.executable
+    )
     root = str(Path(__file__).parents[2])
     code = (
         f"import sys; sys.path.append({root!r})\n"
@@ -145,7 +147,9 @@ def test_a_plain_user_has_the_rung(rung: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["called", "executed"])
 @pytest.mark.parametrize("rung", ["native", "userns", "bubblewrap", "landlock", "process"])
 def test_a_candidate_has_no_capability(rung: str, how: str, tmp_path: Path, interpreter_for_all: None) -> None:
-    text = "def f():\n    return [l for l in open('/proc/self/status') if l.startswith(('CapEff', 'CapPrm', 'CapBnd'))]\n"
+    text = (
+        "def f():\n    return [l for l in open('/proc/self/status') if l.startswith(('CapEff', 'CapPrm', 'CapBnd'))]\n"
+    )
     tree = tree_of(tmp_path / "t", program=text)
     for sandbox in sandbox_of(rung, tmp_path):
         if how == "called":
@@ -206,9 +210,14 @@ def test_a_clean_parent_whose_preload_asked_for_a_gpu_is_refused(tmp_path: Path)
 
 def test_the_training_launcher_asks_for_no_gpu(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from evolve.evaluators.training import supervisor
+    from evolve.evaluators.training import supervisor, tracks
 
-    sandbox = LocalSandbox(ladder.strongest(), tmp_path / "sandbox", preload=supervisor.PRELOAD, devices=("/dev/null",))
+    sandbox = LocalSandbox(
+        ladder.strongest(),
+        tmp_path / "sandbox",
+        preload=supervisor.preload(tracks.TRACKS["nanochat/30s"]),
+        devices=("/dev/null",),
+    )
     try:
         sandbox._start()  # raises where a module of the list asked for one
     finally:

@@ -34,7 +34,7 @@ class Bench:
 
         self.root, self.track, self.data = root, track, dataset
         root.chmod(0o755)
-        self.sandbox = open_sandbox(root / "sandbox", preload=supervisor.PRELOAD)
+        self.sandbox = open_sandbox(root / "sandbox", preload=supervisor.preload(tracks.TRACKS["nanochat/cpu"]))
         self.hidden = supervisor.masks(track, root, self.sandbox.rung)
         self.count = 0
 

@@ -161,9 +161,7 @@ def test_curves_whose_points_lie_apart_are_compared_over_the_same_stretch() -> N
     coarse = [(at, curves.over(fine, at - 0.4, at) or 0.0) for at in (0.4, 0.8)]
     assert curves.excess(coarse, fine, 0.4, 0.1) == pytest.approx(0.0)
     assert curves.excess(coarse, fine, 0.6, 0.1) is None, "it said nothing near that look"
-    assert curves.excess(fine, coarse, 0.8, 0.1) == pytest.approx(-0.3), (
-        "its last tenth, their last two fifths"
-    )
+    assert curves.excess(fine, coarse, 0.8, 0.1) == pytest.approx(-0.3), "its last tenth, their last two fifths"
 
 
 def test_the_rule_in_use_is_the_one_fitted_on_record_and_keeps_its_error_rate() -> None:
