@@ -50,6 +50,18 @@ def members(task: Task) -> list[tuple[str, Mapping[str, str]]]:
     return rows
 
 
+def seed(task: Task) -> Mapping[str, str]:
+    """Files (path -> text) that a bundled task's seed has beside its own: an evaluator may make them from the task's settings.
+
+    Such an evaluator has a static method of this name and signature.
+    """
+    name = task.evaluate.evaluator
+    point = next((point for point in entry_points(group="evolve.evaluators") if point.name == name), None)
+    found: Any = getattr(point.load(), "seed", None) if point else None
+    files: Mapping[str, str] = found(task) if found is not None else {}
+    return files
+
+
 def reread(task: Task, evidence: Evidence, kept: Mapping[str, str]) -> Evidence:
     """Evidence as the present rules of its evaluator make it out of what was kept beside it (name -> text).
 
@@ -65,4 +77,4 @@ def reread(task: Task, evidence: Evidence, kept: Mapping[str, str]) -> Evidence:
     return again
 
 
-__all__ = ["hardware_class", "load", "machine", "machine_fingerprint", "members", "reread"]
+__all__ = ["hardware_class", "load", "machine", "machine_fingerprint", "members", "reread", "seed"]

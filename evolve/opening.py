@@ -256,6 +256,7 @@ def _base(source: Source, settings: RunSettings, archive: Archive, writer: Write
             for path in sorted(source.seed.rglob("*"))
             if path.is_file() and "__pycache__" not in path.parts
         }
+        files |= {path: text.encode() for path, text in evaluators.seed(source.task).items()}
         tree = store.edit(store.tree({}), files)
         return store.commit(tree, (), f"Seed of {source.task.name}\n", writer.now())
     commit = _wanted(source, settings, archive)

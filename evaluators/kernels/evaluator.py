@@ -7,7 +7,6 @@ parquet file, flashinfer-trace folder or KernelBench module of the user's own), 
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 import os
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evolve.evaluators.evaluator import Job, Site, Stage
-from evolve.evaluators.kernels import gpus
-from evolve.tasks.errors import TaskError, UsageError
+from evolve.evaluators.kernels import gpus, own
+from evolve.tasks.errors import TaskError
 from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Failure, FailureKind, Outcome, Sample, bounded
 from evolve.tasks.records import to_json
 from evolve.tasks.verdict import STRICT, Status
@@ -93,24 +92,17 @@ class KernelEvaluator:
 
     @staticmethod
     def members(task: Task) -> list[tuple[str, Mapping[str, str]]]:
-        """One task for each problem of the pack that the task's seed has a kernel for; `only` picks among them.
+        """One task for each problem of the pack that the task's seed has a kernel for, or of the user's own data set at `path`.
 
+        `only` picks among them. Of a data set those are left out of which no workload can run (their blobs are missing).
         Raises TaskError where there is none.
         """
-        wanted = [word.strip() for word in str(task.evaluate.settings.get("only", "")).split(",") if word.strip()]
-        folder = Path(task.root) / "seed" / "kernels"
-        names = [path.stem for path in sorted(folder.glob("*.py"))] if folder.is_dir() else []
-        chosen = [n for n in names if not wanted or any(fnmatch.fnmatchcase(n, pattern) for pattern in wanted)]
-        if task.evaluate.settings.get("path") or not chosen:
-            raise TaskError(
-                f"--all takes the problems of the pack that {folder} has a kernel for"
-                + (f" and evaluate.settings.only = {','.join(wanted)!r} names" if wanted else "")
-                + "; of your own copy of a data set run one problem at a time"
-            )
-        return [
-            (n, {"task.name": n, "task.editable": json.dumps([f"kernels/{n}.py"]), "evaluate.settings.problem": n})
-            for n in chosen
-        ]
+        return own.members(task)
+
+    @staticmethod
+    def seed(task: Task) -> Mapping[str, str]:
+        """Files a run's seed has beside the task's own: the kernel of a problem of the user's own data set."""
+        return own.seed(task)
 
     # ---- the protocol --------------------------------------------------------------------------------------------
 
@@ -180,7 +172,7 @@ class KernelEvaluator:
     @property
     def problem(self) -> Problem:
         if self._problem is None:
-            self._problem = find(
+            self._problem = own.find(
                 self.settings["problem"], self.settings["path"], Path(self.task.root), compat=self.settings["compat"]
             )
         return self._problem
@@ -254,7 +246,7 @@ class KernelEvaluator:
 
     @property
     def entry(self) -> str:
-        return self.settings["entry"] or f"kernels/{self.problem.name}.py::run"
+        return self.settings["entry"] or f"{own.file_of(self.problem.name)}::run"
 
     def _sources(self, tree: str) -> dict[str, str]:
         """The entry's file and its neighbours that the task lets a candidate edit."""
@@ -299,23 +291,6 @@ class KernelEvaluator:
         text = json.dumps(to_json(evidence), separators=(",", ":"))
         artifacts.append(bounded(f"kernel-evidence-{tree[:12]}-{block}.json", text, 256 << 10))
         artifacts.append(bounded(f"feedback-{tree[:12]}-{block}.txt", feedback.sentence(facts), 8 << 10))
-
-
-def find(name: str, path: str, root: Path, *, compat: bool = False) -> Problem:
-    """A problem of the pack, or of the user's own copy at `path`. Raises UsageError naming what there is."""
-    from evolve.evaluators.kernels import formats, pack
-
-    if not path:
-        return pack.get(name)
-    where = Path(path).expanduser()
-    where = where if where.is_absolute() else root / where
-    found = [formats.load_kernelbench(where)] if where.suffix == ".py" else formats.load(where)
-    chosen = [p for p in found if p.name == name] if name else found
-    if len(chosen) != 1:
-        raise UsageError(
-            f"{where} holds {len(found)} problems; name one with settings.problem: {', '.join(p.name for p in found[:8])}"
-        )
-    return formats.compat(chosen[0]) if compat else chosen[0]
 
 
 def _settings(site: Site) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,78 @@ def test_an_unscored_problem_counts_nothing(tmp_path: Path) -> None:
     opened.writer.close()
     found = scoreboard(opened.state)
     assert (found.mean, found.scored, found.lines[0].value, found.beside) == (0.0, 0, None, {})
+
+
+def data_set(folder: Path) -> Path:
+    """Three problems in SOL-ExecBench's format, one of which lacks the file its only workload reads."""
+    for name, factor, given in (
+        ("Add_One.v1", 1, {"type": "random"}), ("add-two", 2, {"type": "random"}),
+        ("no_blob", 3, {"type": "safetensors", "path": "missing.safetensors", "tensor_key": "x"}),
+    ):  # fmt: skip
+        (folder / name).mkdir(parents=True)
+        definition = {
+            "name": name, "description": f"adds {factor}", "axes": {"n": {"type": "var"}},
+            "inputs": {"x": {"shape": ["n"], "dtype": "float32"}}, "outputs": {"y": {"shape": ["n"], "dtype": "float32"}},
+            "reference": f"import torch\n\ndef run(x):\n    return x + {factor}\n",
+        }  # fmt: skip
+        (folder / name / "definition.json").write_text(json.dumps(definition))
+        rows = [{"uuid": f"w{n}", "axes": {"n": n}, "inputs": {"x": given}} for n in (100, 257)]
+        (folder / name / "workload.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.mark.torch
+def test_a_users_own_data_set_is_a_run_of_many_tasks(tmp_path: Path) -> None:
+    """Each starts from its own reference, which is measured and scores a half."""
+    require("torch")
+    require("jail")
+    where = data_set(tmp_path / "mine")
+    given = {**ON_CPU, "evaluate.settings.path": str(where)}
+    opened = open_run(RunSettings(("sol_execbench",), tmp_path, every=True, overrides=given))
+    try:
+        assert sorted(opened.grounds) == ["add_one_v1", "add_two"], "what cannot run here is left out"
+        ground = opened.grounds["add_one_v1"]
+        assert ground.task.editable == ("kernels/add_one_v1.py",)
+        assert ground.task.evaluate.settings["problem"] == "Add_One.v1"
+        seed = opened.archive.store.file(ground.base_tree, "kernels/add_one_v1.py")
+        assert seed is not None and b"return x + 1" in seed and b"x: float32 [n]" in seed
+        grader = opened.evaluators["add_one_v1"]
+        opened.archive.store.flush()
+        job = Job("1/measure/0", "add_one_v1", (ground.base_tree,), "measure", blocks=1)
+        (sample,) = grader.measure(job, lambda line: None).of(ground.base_tree)
+        assert sample.metrics["score"] == pytest.approx(0.5, abs=0.05)
+    finally:
+        for grader in opened.evaluators.values():
+            grader.close()
+        opened.writer.close()
+
+
+@pytest.mark.torch
+def test_one_problem_of_a_data_set_is_a_run_too(tmp_path: Path) -> None:
+    require("torch")
+    where = data_set(tmp_path / "mine")
+    given = {
+        **ON_CPU, "evaluate.settings.path": str(where), "evaluate.settings.problem": "add-two",
+        "task.editable": '["kernels/add_two.py"]',
+    }  # fmt: skip
+    opened = open_run(RunSettings(("sol_execbench",), tmp_path, overrides=given))
+    opened.writer.close()
+    (ground,) = opened.grounds.values()
+    assert opened.archive.store.file(ground.base_tree, "kernels/add_two.py") is not None
+
+
+@pytest.mark.torch
+def test_a_data_set_that_holds_nothing_to_run_says_so(tmp_path: Path) -> None:
+    require("torch")
+    where = data_set(tmp_path / "mine")
+    for path, only, why in (
+        (str(tmp_path / "nowhere"), "", "holds no definition.json"),
+        (str(where), "zzz*", "zzz"),
+        (str(where), "no_blob", "some workload can run"),
+    ):
+        given = {**ON_CPU, "evaluate.settings.path": path, "evaluate.settings.only": only}
+        with pytest.raises(TaskError, match=re.escape(why)):
+            open_run(RunSettings(("sol_execbench",), tmp_path, every=True, overrides=given))
 
 
 def test_what_has_no_members_or_no_common_mean_says_so(tmp_path: Path) -> None:
