@@ -1,6 +1,8 @@
-"""Tables of docs/results/training.md from raw JSON lines: `python benchmarks/training/report.py RAW... > TABLES`.
+"""Writes docs/results/training.md from the raw JSON lines in benchmarks/training/raw. tests/training/test_results.py holds it.
 
-RAW: what benchmarks/gpu/training_sitting.py wrote, any number of sittings.
+    python benchmarks/training/report.py [--check]      --check: exit 1 where the page is not what the raw lines give
+
+Put the lines that benchmarks/gpu/training_*.py brought back into raw/ and run this. What has no lines is shown as not run.
 """
 
 from __future__ import annotations
@@ -9,23 +11,51 @@ import json
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT), str(HERE)]
 
-from evolve.evaluators.training import noise, speedrun
-from evolve.tasks import statistics as st
+import early_stopping  # noqa: E402
+
+from evolve.evaluators.training import curves, noise, speedrun  # noqa: E402
+from evolve.tasks import statistics as st  # noqa: E402
+from evolve.tasks.verdict import promote  # noqa: E402
+
+PAGE = ROOT / "docs/results/training.md"
 
 Line = dict[str, Any]
 
+LOSSES = {"30s": ("val_bpb", "holdout_bpb"), "cpu": ("val_bpb", "holdout_bpb"), "mini": ("val_loss", "holdout_loss"),
+          "cpu-speedrun": ("val_loss", "holdout_loss")}  # fmt: skip
+CONFIRM = 5
+"""Pairs of a change at least."""
 
-def read(paths: Iterable[str]) -> list[Line]:
-    return [json.loads(line) for path in paths for line in Path(path).read_text().splitlines() if line.strip()]
+TARGET_SIGMAS = 2.5
+"""The speedrun's target lies this many standard deviations over the baseline's mean, so that five runs of it pass."""
 
 
-def interval(values: list[float]) -> tuple[float, float, float]:
+def rows(*names: str) -> list[Line]:
+    paths = [HERE / "raw" / f"{name}.jsonl" for name in names]
+    return [
+        json.loads(line) for path in paths if path.is_file() for line in path.read_text().splitlines() if line.strip()
+    ]
+
+
+def good(lines: Iterable[Line], *kinds: str) -> list[Line]:
+    return [line for line in lines if line["failure"] is None and line.get("kind") in kinds]
+
+
+def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    found = list(body)
+    return "\n".join("| " + " | ".join(row) + " |" for row in ([*head], ["---"] * len(head), *map(list, found)))
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean and 95% t interval; infinite for fewer than two."""
     mean = st.mean(values)
     if len(values) < 2:
@@ -34,93 +64,254 @@ def interval(values: list[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def floors(lines: list[Line], metric: str) -> list[str]:
-    out = [
-        "| track | source | machine, driver | n | mean | sigma | SM clock, MHz | tokens, 1e6 |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    groups: dict[tuple[str, str], list[Line]] = defaultdict(list)
-    for line in lines:
-        if line["variant"] == "seed":
-            groups[line["track"], line["source"]].append(line)
-    for (track, source), rows in sorted(groups.items()):
-        values = [row["metrics"][metric] for row in rows]
-        gpus = rows[0]["machine"]["gpus"]
-        name = f"{gpus[0]['name']}, {gpus[0]['driver']}" if gpus else rows[0]["machine"]["cpu"]
-        clocks = sorted(row["facts"]["gpu"].get("sm_mhz", math.nan) for row in rows)
-        tokens = st.mean([row["metrics"]["tokens_m"] for row in rows])
-        note = "" if len(rows) >= noise.FEWEST else f" (of {noise.FEWEST} needed)"
-        out.append(
-            f"| {track} | {source[:8]} | {name} | {len(rows)}{note} | {st.mean(values):.5f} | "
-            f"{math.sqrt(st.variance(values)):.5f} | {clocks[0]:.0f}-{clocks[-1]:.0f} | {tokens:.1f} |"
+def span(values: Sequence[float], digits: int = 1) -> str:
+    return f"{min(values):.{digits}f}-{max(values):.{digits}f}"
+
+
+def where(lines: Sequence[Line]) -> str:
+    """Machine, libraries and date of some lines."""
+    if not lines:
+        return "nowhere"
+    machine, versions = lines[0]["machine"], lines[0]["versions"]
+    cards = machine["gpus"]
+    name = f"{cards[0]['name']}, driver {cards[0]['driver']}" if cards else f"{machine['cpu']}, no GPU"
+    days = sorted({datetime.fromtimestamp(line["time"], UTC).date().isoformat() for line in lines})
+    return f"{name}, torch {versions['torch']}, {' and '.join(days)}"
+
+
+# ---- sections --------------------------------------------------------------------------------------------------------
+
+
+def around(lines: list[Line]) -> str:
+    """Time around the training of `30s`, by what the compile cache held."""
+    body = []
+    names = {"none": "cold, nothing compiled", "seed's": "cold, changed model over the seed's cache", "own": "warm"}
+    goals = {"none": "", "seed's": "75", "own": "42"}
+    for cache, name in names.items():
+        found = [line for line in good(lines, "30s") if line["cache"] == cache]
+        if found:
+            ready, training, scoring = (
+                [line["facts"][key] for line in found] for key in ("ready", "seconds", "scoring")
+            )
+            wall = [line["wall"] for line in found]
+            body.append([name, str(len(found)), f"{st.mean(wall):.1f} ({span(wall)})", goals[cache], span(ready), span(training), span(scoring)])  # fmt: skip
+    head = ["start", "runs", "in all, s: mean (from-to)", "goal", "before the clock", "training", "scoring (goal 10)"]
+    return table(head, body)
+
+
+def floors(lines: list[Line]) -> str:
+    body = []
+    for kind, (metric, held) in LOSSES.items():
+        groups: dict[str, list[Line]] = defaultdict(list)
+        for line in good(lines, kind):
+            if line["variant"] == "seed":
+                groups[line["source"]].append(line)
+        for found in groups.values():
+            values, hidden = ([line["metrics"][name] for line in found] for name in (metric, held))
+            clocks = [line["facts"]["gpu"]["sm_mhz"] for line in found if "sm_mhz" in line["facts"]["gpu"]]
+            few = "" if len(found) >= noise.FEWEST else f" (of {noise.FEWEST})"
+            seconds = [line["metrics"]["seconds"] for line in found]
+            body.append([kind, f"{len(found)}{few}", str(len({line["card"] for line in found})), f"{st.mean(values):.5f}",
+                         f"{_sigma(values):.5f}", f"{_sigma(hidden):.5f}", f"{st.mean(seconds):.3f} / {_sigma(seconds):.3f}",
+                         span(clocks, 0) if clocks else ""])  # fmt: skip
+    head = ["track", "runs", "cards", "mean", "sigma", "sigma, holdout", "seconds, mean / sigma", "SM clock, MHz"]
+    return table(head, body)
+
+
+def _sigma(values: Sequence[float]) -> float:
+    return math.sqrt(st.variance(values)) if len(values) > 1 else math.nan
+
+
+def pairs(lines: list[Line], kind: str) -> dict[str, list[tuple[Line, Line]]]:
+    """variant -> (its run, the seed's run) of the same block on the same card."""
+    found = good(lines, kind)
+    seeds = {(line["block"], line["card"]): line for line in found if line["variant"] == "seed"}
+    out: dict[str, list[tuple[Line, Line]]] = defaultdict(list)
+    for line in sorted(found, key=lambda line: line["block"]):
+        base = seeds.get((line["block"], line["card"]))
+        if base is not None and line["variant"] != "seed":
+            out[line["variant"]].append((line, base))
+    return dict(sorted(out.items()))
+
+
+def changes(lines: list[Line], kind: str) -> str:
+    """Gains over the seed's run of the same block, with intervals, the holdout beside, and what the champion gate says."""
+    metric, held = LOSSES[kind]
+    floor = [line["metrics"][metric] for line in good(lines, kind) if line["variant"] == "seed"]
+    body = []
+    everything = pairs(lines, kind)
+    for tries, (variant, found) in enumerate(everything.items(), 1):
+        ours, theirs = (
+            [base["metrics"][name] - new["metrics"][name] for new, base in found] for name in (metric, held)
         )
-    return out
-
-
-def changes(lines: list[Line], metric: str, held: str) -> list[str]:
-    """Gains over the seed's run of the same block, with intervals, the holdout beside."""
-    seeds = {(row["track"], row["block"]): row for row in lines if row["variant"] == "seed"}
-    pairs: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for row in lines:
-        base = seeds.get((row["track"], row["block"]))
-        if row["variant"] != "seed" and base is not None:
-            gain = [base["metrics"][name] - row["metrics"][name] for name in (metric, held)]
-            pairs[row["track"], row["variant"]].append((gain[0], gain[1]))
-    out = [
-        f"| track | change | pairs | gain in {metric} [95%] | gain in {held} [95%] | holdout |",
-        "|---|---|---|---|---|---|",
-    ]
-    for (track, variant), found in sorted(pairs.items()):
-        ours, theirs = [a for a, _ in found], [b for _, b in found]
-        shown = " | ".join("{:+.5f} [{:+.5f}, {:+.5f}]".format(*interval(values)) for values in (ours, theirs))
+        shown = ["{:+.5f} [{:+.5f}, {:+.5f}]".format(*interval(values)) for values in (ours, theirs)]
+        decided = "too few runs for a decision"
+        if len(floor) >= noise.FEWEST and len(found) >= CONFIRM:
+            decision = promote(ours, _sigma(floor), len(floor) - 1, tries, CONFIRM)
+            decided = f"{decision.decision.value}"
         agreed = noise.agreement(ours, theirs).outcome.value
-        out.append(f"| {track} | {variant} | {len(found)} | {shown} | {agreed} |")
-    return out
+        tokens = st.mean([new["metrics"]["tokens_m"] / base["metrics"]["tokens_m"] - 1 for new, base in found])
+        body.append([variant, str(len(found)), *shown, agreed, decided, f"{tokens:+.1%}"])
+    head = ["change", "pairs", f"gain in {metric} [95%]", f"gain in {held} [95%]", "holdout check", "gate", "tokens"]
+    return table(head, body)
 
 
-def around(lines: list[Line]) -> list[str]:
-    """Wall time of cold and warm runs, and of the scoring in them."""
-    out = ["| track | | runs | whole, s | before the clock, s | scoring, s |", "|---|---|---|---|---|---|"]
-    for track in sorted({line["track"] for line in lines}):
-        for cold in (True, False):
-            rows = [line for line in lines if line["track"] == track and line["cold"] is cold]
-            if rows:
-                parts = [
-                    [row["wall"] for row in rows],
-                    *([row["facts"][k] for row in rows] for k in ("ready", "scoring")),
-                ]
-                shown = " | ".join(f"{min(p):.1f}-{max(p):.1f}" for p in parts)
-                out.append(f"| {track} | {'cold' if cold else 'warm'} | {len(rows)} | {shown} |")
-    return out
-
-
-def target(lines: list[Line]) -> list[str]:
-    """The speedrun's target from the baseline's runs: its mean plus 2.5 sigma, so that five runs of it pass."""
-    losses = [row["metrics"]["val_loss"] for row in lines if row["variant"] == "seed"]
-    if len(losses) < 2:
-        return []
-    sigma = math.sqrt(st.variance(losses))
-    wanted = st.mean(losses) + 2.5 * sigma
+def mini(lines: list[Line]) -> str:
+    """The speedrun's rule on each change: loss against the target, and time saved in alternating pairs."""
+    seeds = [line["metrics"]["val_loss"] for line in good(lines, "mini") if line["variant"] == "seed"]
+    if len(seeds) < 2:
+        return "Too few runs of the baseline for a target."
+    wanted = round(st.mean(seeds) + TARGET_SIGMAS * _sigma(seeds), 4)
+    enough = "" if len(seeds) >= noise.FEWEST else f" (of {noise.FEWEST} needed)"
     out = [
-        f"Target of `mini` from {len(losses)} runs of the baseline: {wanted:.4f} (mean + 2.5 sigma; sigma {sigma:.5f}).",
+        f"Target from {len(seeds)} runs of the baseline{enough}: **{wanted:.4f}** nats a token "
+        f"(mean {st.mean(seeds):.5f} + {TARGET_SIGMAS} sigma; sigma {_sigma(seeds):.5f}).",
         "",
     ]
-    for variant in sorted({row["variant"] for row in lines}):
-        runs = [row["metrics"]["val_loss"] for row in lines if row["variant"] == variant]
-        out.append(f"- {variant}: {speedrun.check_entry(runs, wanted)[1]}")
-    return out
+    body = []
+    for variant, found in pairs(lines, "mini").items():
+        losses = [new["metrics"]["val_loss"] for new, _ in found]
+        rule = speedrun.significance(losses, wanted)
+        saved = speedrun.time_gain(
+            [new["metrics"]["seconds"] for new, _ in found], [base["metrics"]["seconds"] for _, base in found]
+        )
+        percent = 100 * saved[0] / st.mean([base["metrics"]["seconds"] for _, base in found])
+        counts = rule.passes and saved[1] > 0
+        verdict = (
+            "counts" if counts else "refused: " + ("the loss" if not rule.passes else "not faster beyond the noise")
+        )
+        body.append([variant, str(len(found)), f"{rule.mean:.5f}", f"{rule.needs:.5f}", f"{rule.p:.2g}",
+                     "{:+.3f} [{:+.3f}, {:+.3f}]".format(*saved), f"{percent:+.1f}%", verdict])  # fmt: skip
+    head = [
+        "change",
+        "pairs",
+        "mean loss",
+        "must be at most",
+        "p",
+        "seconds saved [95%]",
+        "of the baseline's",
+        "verdict",
+    ]
+    return "\n".join(out) + "\n" + table(head, body)
 
 
-def main(paths: list[str]) -> None:
-    lines = [line for line in read(paths) if line["failure"] is None]
-    parts = [("nanochat", "val_bpb", "holdout_bpb"), ("speedrun", "val_loss", "holdout_loss")]
-    for task, metric, held in parts:
-        rows = [line for line in lines if line["track"].startswith(task)]
-        if rows:
-            more = target(rows) if task == "speedrun" else []
-            timed = changes(rows, "seconds", metric) if task == "speedrun" else changes(rows, metric, held)
-            print("\n".join([f"## {task}", "", *floors(rows, metric), "", *timed, "", *around(rows), "", *more, ""]))
+def parity(lines: list[Line]) -> str:
+    found = {(line["trainer"], line["block"]): line for line in lines if line["failure"] is None}
+    blocks = sorted(block for name, block in found if name == "ours" and ("upstream", block) in found)
+    if not blocks:
+        return "No whole pair."
+    first = found["ours", blocks[0]]
+    body = []
+    for key, name, goal, scale in (
+        ("bpb", "bits per byte", "inside 2%", 1.0),
+        ("rate", "tokens a second, 1e6", "at least -2%", 1e-6),
+    ):
+        ours, theirs = ([found[who, b][key] for b in blocks] for who in ("ours", "upstream"))
+        shown = "{:+.2f}% [{:+.2f}, {:+.2f}]".format(
+            *interval([100 * (a / b - 1) for a, b in zip(ours, theirs, strict=True)])
+        )
+        body.append([name, f"{scale * st.mean(ours):.4f}", f"{scale * st.mean(theirs):.4f}", shown, goal])
+    text = (
+        f"{len(blocks)} pairs of {first['steps']} steps of {first['rows']} rows, the same rows in the same order, full causal attention "
+        f"through the same kernel, compilation outside the clock; upstream's file by sha256 {first['upstream'][:16]}."
+    )
+    return f"{text}\n\n" + table(["", "ours", "upstream", "difference [95%]", "goal"], body)
+
+
+def ranks(lines: list[Line]) -> str:
+    body = [
+        [
+            kind,
+            str(line["facts"]["tokens"]),
+            f"{line['metrics']['val_loss']:.5f}",
+            f"{line['metrics']['holdout_loss']:.5f}",
+            f"{line['metrics']['seconds']:.2f}",
+        ]
+        for kind in ("1gpu", "2gpu")
+        for line in good(lines, kind)
+    ]
+    return table(["", "tokens", "val_loss", "holdout_loss", "seconds"], body)
+
+
+def probes(lines: list[Line]) -> str:
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    failed: dict[str, int] = defaultdict(int)
+    for line in lines:
+        for name, (outcome, _) in line.get("checks", {}).items():
+            counts[name, outcome] += 1
+        if line["failure"] is not None:
+            failed[line["failure"][:100]] += 1
+    out = [f"{name}: {n} {outcome}" for (name, outcome), n in sorted(counts.items())]
+    out += [f"failed: {n} times {text}" for text, n in sorted(failed.items())]
+    return "\n".join(f"- {row}" for row in out)
+
+
+def stopping(lines: list[Line]) -> str:
+    found = early_stopping.verdict(lines)
+    looks = ", ".join(f"{share}: {margin}" for share, margin in found["looks"].items())
+    return (
+        f"Fitted on {found['fitted_on']} curves (slack {found['slack']}; margins in nats {looks}), tested on {found['tested_on']} others "
+        f"with other parents. Of those {found['better']} ended better than their parent: **{found['better_stopped']} stopped** (at most "
+        f"{found['better_stopped_upper_95']:.1%} at 95%, exact). Of the {found['worse']} that ended worse {found['worse_stopped']} were stopped. "
+        f"Training time saved: {found['time_saved']:.1%} of all, {found['time_saved_of_worse']:.1%} of that of the runs that ended worse (goal: "
+        f"half); stopping each of those at the first look would have saved {found['most_that_could_be_saved']:.1%} of all."
+    )
+
+
+def stopping_30s(lines: list[Line]) -> str:
+    """What the rule would have done to the curves of `30s`; no claim."""
+    body = []
+    for variant, found in pairs(lines, "30s").items():
+        verdicts = [curves.RULE.stops(new["facts"]["curve"], base["facts"]["curve"]) for new, base in found]
+        better = sum(new["metrics"]["val_bpb"] < base["metrics"]["val_bpb"] for new, base in found)
+        body.append([variant, str(len(found)), str(better), str(sum(v is not None for v in verdicts))])
+    return table(["change", "runs", "ended better than the seed", "would have been stopped"], body)
+
+
+SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[list[Line]], str]], ...] = (
+    ("Time around the training, `30s`", ("h100_runs",), around),
+    ("Noise floors", ("h100_runs", "cpu_runs"), floors),
+    ("Changes on `30s`", ("h100_runs",), lambda lines: changes(lines, "30s")),
+    ("Changes on `cpu`", ("cpu_runs",), lambda lines: changes(lines, "cpu")),
+    ("Speedrun `mini`: target and changes", ("h100_runs",), mini),
+    ("Two GPUs through NCCL", ("h100_runs",), ranks),
+    ("Parity with upstream's trainer", ("parity",), parity),
+    ("Early stopping, `cpu` curves", ("early_stopping",), stopping),
+    ("Early stopping, `30s` curves (no claim)", ("h100_runs",), stopping_30s),
+    ("Probes and failures", ("h100_runs", "cpu_runs"), probes),
+)
+"""Heading, files of raw lines, what makes the text."""
+
+
+def page() -> str:
+    parts = [
+        "# Training tasks: results",
+        "Made by `python benchmarks/training/report.py` from the raw JSON lines in `benchmarks/training/raw/`; a test holds them together. "
+        "A gain is the seed's value minus the change's on the same card, seed and block; tracks are never compared with each other.",
+    ]
+    for title, names, make in SECTIONS:
+        found = rows(*names)
+        source = " and ".join(f"`{name}.jsonl`" for name in names if rows(name)) or f"`{names[0]}.jsonl`"
+        parts.append(f"## {title}")
+        if not found:
+            parts.append(f"{source}: **not run**.")
+            continue
+        place = (
+            where([line for line in found if "machine" in line])
+            if "machine" in found[0]
+            else "curves of the seed with changed settings"
+        )
+        parts += [f"{source}: {place}.", make(found)]
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> int:
+    text = page()
+    if "--check" in sys.argv:
+        return 0 if PAGE.read_text(encoding="utf-8") == text else 1
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())
