@@ -18,7 +18,7 @@ from kernels_common import ROOT, Raw, arguments, clock_rows, machine_facts, open
 from evolve.evaluators.kernels import clocks, pack
 from evolve.evaluators.kernels.checks import Rules
 from evolve.evaluators.kernels.evidence import Call
-from evolve.evaluators.kernels.referee import Plan
+from evolve.evaluators.kernels.plan import Plan
 from evolve.evaluators.kernels.solution import from_files
 from evolve.tasks.statistics import clopper_pearson_upper
 

@@ -18,7 +18,7 @@ from evolve.evaluators.kernels import pack
 from evolve.evaluators.kernels import screen as screening
 from evolve.evaluators.kernels.checks import Rules
 from evolve.evaluators.kernels.judge import allowed, judge_kernel, times
-from evolve.evaluators.kernels.referee import Plan
+from evolve.evaluators.kernels.plan import Plan
 from evolve.evaluators.kernels.solution import from_files
 from evolve.tasks.records import to_json
 

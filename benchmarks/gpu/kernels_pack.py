@@ -26,7 +26,7 @@ from kernels_common import Raw, arguments, machine_facts, mine, open_referee, ta
 from evolve.evaluators.kernels import baseline, inputs, pack
 from evolve.evaluators.kernels.definition import Problem
 from evolve.evaluators.kernels.judge import judge_kernel
-from evolve.evaluators.kernels.referee import Plan
+from evolve.evaluators.kernels.plan import Plan
 from evolve.tasks.records import to_json
 
 

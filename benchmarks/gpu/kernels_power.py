@@ -15,7 +15,7 @@ from kernels_common import ROOT, Raw, arguments, machine_facts, mine, open_refer
 
 from evolve.evaluators.kernels import pack
 from evolve.evaluators.kernels.judge import times
-from evolve.evaluators.kernels.referee import Plan
+from evolve.evaluators.kernels.plan import Plan
 from evolve.evaluators.kernels.solution import from_files
 from evolve.evaluators.timing.blocks import ratio
 from evolve.tasks.statistics import clopper_pearson_upper

@@ -15,7 +15,7 @@ from kernels_common import ROOT, Raw, arguments, machine_facts, mine, open_refer
 
 from evolve.evaluators.kernels import pack
 from evolve.evaluators.kernels.judge import judge_kernel
-from evolve.evaluators.kernels.referee import Plan
+from evolve.evaluators.kernels.plan import Plan
 from evolve.evaluators.kernels.solution import from_files
 
 

@@ -10,7 +10,7 @@ from kernels_common import Raw, arguments, machine_facts, open_referee
 
 from evolve.evaluators.kernels import pack
 from evolve.evaluators.kernels.judge import judge_kernel
-from evolve.evaluators.kernels.referee import Plan
+from evolve.evaluators.kernels.plan import Plan
 from evolve.evaluators.kernels.solution import from_files
 from evolve.tasks.records import to_json
 

@@ -23,7 +23,7 @@ from kernels_common import ROOT, Raw, arguments, clock_rows, machine_facts, mine
 from evolve.evaluators.kernels import pack
 from evolve.evaluators.kernels.definition import Problem, Workload
 from evolve.evaluators.kernels.judge import times
-from evolve.evaluators.kernels.referee import Plan
+from evolve.evaluators.kernels.plan import Plan
 from evolve.evaluators.kernels.solution import from_files
 from evolve.evaluators.timing.blocks import ratio
 

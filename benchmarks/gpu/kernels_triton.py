@@ -16,7 +16,7 @@ from kernels_common import ROOT, Raw, arguments, machine_facts, mine, open_refer
 from evolve.evaluators.kernels import baseline, pack
 from evolve.evaluators.kernels.baseline import Baseline
 from evolve.evaluators.kernels.judge import judge_kernel
-from evolve.evaluators.kernels.referee import Plan
+from evolve.evaluators.kernels.plan import Plan
 from evolve.evaluators.kernels.solution import from_files
 from evolve.tasks.records import to_json
 

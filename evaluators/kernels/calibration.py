@@ -17,7 +17,8 @@ from evolve.evaluators.kernels import baseline, clocks
 from evolve.evaluators.kernels.baseline import Baseline, Baselines
 from evolve.evaluators.kernels.definition import Problem, Workload
 from evolve.evaluators.kernels.judge import judge_kernel, times
-from evolve.evaluators.kernels.referee import Plan, Referee
+from evolve.evaluators.kernels.plan import Plan
+from evolve.evaluators.kernels.referee import Referee
 from evolve.evaluators.timing.blocks import ratio
 from evolve.tasks.errors import InfrastructureError, UsageError
 from evolve.tasks.records import from_json, to_json

@@ -216,7 +216,7 @@ class KernelEvaluator:
 
     def _one(self, tree: str, strict: bool, progress: Callable[[str], None]) -> KernelEvidence:
         from evolve.evaluators.kernels import baseline
-        from evolve.evaluators.kernels.referee import Plan
+        from evolve.evaluators.kernels.plan import Plan
         from evolve.evaluators.kernels.solution import from_files
 
         chosen = self.settings

@@ -20,7 +20,8 @@ from evolve.evaluators.kernels.evidence import Fault
 from evolve.evaluators.kernels.solution import Solution
 
 if TYPE_CHECKING:
-    from evolve.evaluators.kernels.referee import Plan, Referee
+    from evolve.evaluators.kernels.plan import Plan
+    from evolve.evaluators.kernels.referee import Referee
 
 PROFILES = 3
 """Calls a workload under the profiler."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
 import os
 import random
 from collections.abc import Mapping, Sequence
@@ -24,67 +23,18 @@ from evolve.evaluators.kernels.baseline import Baseline
 from evolve.evaluators.kernels.compare import OutputFacts, compare, distance, golden, outputs_of, passes, reference
 from evolve.evaluators.kernels.definition import Problem, Workload
 from evolve.evaluators.kernels.evidence import Call, Fault, KernelEvidence, WorkloadFacts
-from evolve.evaluators.kernels.formats import content_hash
 from evolve.evaluators.kernels.jailed import Ward
-from evolve.evaluators.kernels.launch import Link, Nursery
+from evolve.evaluators.kernels.launch import Nursery
+from evolve.evaluators.kernels.plan import Plan, per_block
+from evolve.evaluators.kernels.sides import ENDINGS, Side, Sides
 from evolve.evaluators.kernels.solution import NOT_INSTALLED, Solution
 from evolve.evaluators.timing.blocks import order as alternate
 from evolve.evaluators.training import gpu as card
 from evolve.tasks.errors import InfrastructureError
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much is measured. blocks of `calls` a side and workload; the first `warm` calls of a worker on a workload are
-    validated like all others and left out of the times. short: at least so many calls a side and process of a workload
-    that takes SHORT or less, fewer in proportion above it, in single calls as ever (0: no more than others).
-    hidden: workloads drawn from the secret. processes: workers a side.
-
-    seconds: limit of one call; load: of loading and compiling. alone: no baseline beside (screening against a stored one).
-    champion: the further checks of extras.py after the blocks. families: value families to draw from. stop: end at the
-    first call that fails validation. keep: the baseline's worker serves later candidates too (screening).
-    fresh: new values a call (off only to show what that check stops).
-    """
-
-    workloads: int = 2
-    hidden: int = 0
-    blocks: int = 2
-    calls: int = 10
-    warm: int = 2
-    processes: int = 1
-    seconds: float = 20.0
-    load: float = 120.0
-    alone: bool = False
-    families: tuple[str, ...] = values.FAMILIES
-    stop: bool = True
-    fresh: bool = True
-    baseline: str = ""
-    keep: bool = False
-    champion: bool = False
-    short: int = 0
-
-
-SHORT = 10e-6
-"""Seconds up to which a workload is short: there the spread of single calls is percents (docs/kernels.md)."""
-
 STAGES = ("inputs", "idle", "queue", "run", "taken", "checks")
 """Of a worker's call: placing inputs, waiting for an idle card, the candidate's launches, until the seal, until the referee has
 the outputs, checks. `Referee.spent` adds up their seconds (the worker's word; nothing is judged by it)."""
-
-KEPT = 4
-"""Baseline workers kept at a time."""
-
-
-@dataclass
-class _Side:
-    """One party's worker."""
-
-    name: str
-    link: Link
-    loaded: bool = False
-    seen: dict[int, int] | None = None
-    passing: bool = False
-
 
 @dataclass
 class _At:
@@ -115,13 +65,11 @@ class Referee:
         self.machine = bounds.machine(name)
         self.name = name
         self._golden: dict[str, Any] = {}
-        self._kept: dict[str, tuple[_Side, int]] = {}
+        self.sides = Sides(nursery, device, self.bench, self.env)
 
     def close(self) -> None:
         """End the kept baselines' workers and give memory back."""
-        for side, _ in self._kept.values():
-            self._end(side)
-        self._kept.clear()
+        self.sides.close()
         self.bench.close()
 
     # ---- a measurement -------------------------------------------------------------------------------------------
@@ -182,19 +130,19 @@ class Referee:
         process: int,
     ) -> KernelEvidence:
         size = max(benches.layout(problem, w)[2] for w in chosen) + benches.ALIGN
-        sides: dict[str, _Side] = {}
+        sides: dict[str, Side] = {}
         calls: list[Call] = []
         readings: list[dict[str, Any]] = []
         started = _count(calls, evidence)
         fault: Fault | None = None
         try:
-            sides["A"] = self._side("A", size)
-            fault, compiler = self._load(sides["A"], solution, plan)
-            evidence = replace(evidence, compiler=compiler, sandbox=sides["A"].link.sandbox, transport=self._transport)
+            sides["A"] = self.sides.open("A", size)
+            fault, compiler = self.sides.load(sides["A"], solution, plan)
+            evidence = replace(evidence, compiler=compiler, sandbox=sides["A"].link.sandbox, transport=self.sides.transport)
             if fault is None and not plan.alone:
                 trusted = anchor or Solution({"reference.py": problem.definition.reference}, "reference.py::run")
-                sides["B"] = self._baseline(problem, trusted, size, plan)
-            before = self._census(sides["A"]) if fault is None else {}
+                sides["B"] = self.sides.baseline(problem, trusted, size, plan)
+            before = self.sides.census(sides["A"]) if fault is None else {}
             if fault is None:
                 fault = self._blocks(
                     problem, plan, chosen, secret, sides, calls, process, started, readings, evidence.workloads
@@ -204,10 +152,10 @@ class Referee:
                 evidence = replace(
                     evidence, extras=extras.run(self, problem, plan, chosen, sides["A"], secret, n, solution)
                 )
-            after = self._census(sides["A"]) if fault is None else {}
+            after = self.sides.census(sides["A"]) if fault is None else {}
             evidence = replace(evidence, census={"load": before, "end": after})
             if fault is None:
-                fault, said = self._last_word(sides["A"])
+                fault, said = self.sides.last_word(sides["A"])
                 evidence = replace(
                     evidence, integrity={"changed": said.get("changed", [])} if "changed" in said else {}
                 )
@@ -216,9 +164,7 @@ class Referee:
                     evidence, compiler={**evidence.compiler, **({"kernels": kernels} if kernels else {})}
                 )
         finally:
-            for side in sides.values():
-                if not any(side is kept for kept, _ in self._kept.values()):
-                    self._end(side)
+            self.sides.close_all(sides)
         exact = all(self._golden.get(f"exact:{problem.name}", {True}))
         return replace(
             evidence,
@@ -234,7 +180,7 @@ class Referee:
         plan: Plan,
         chosen: Sequence[Workload],
         secret: bytes,
-        sides: Mapping[str, _Side],
+        sides: Mapping[str, Side],
         calls: list[Call],
         process: int,
         started: int,
@@ -249,20 +195,20 @@ class Referee:
             stream.shuffle(queue)
             if (ended := self._turn(at, sides[name], block, queue, calls)) is not True:
                 return ended
-        per_block = [_per_block(plan, calls, index, facts) for index, facts in enumerate(anchors)]
+        counts = [per_block(plan, calls, index, facts) for index, facts in enumerate(anchors)]
         for turn, name in enumerate(alternate(plan.blocks)):
             if name not in sides:
                 continue
             if self.device == "cuda":
                 readings.append({"block": process * 1000 + turn // 2, "side": name, **card.reading(self.card or 0)})
-            queue = [w for w in range(len(chosen)) for _ in range(per_block[w])]
+            queue = [w for w in range(len(chosen)) for _ in range(counts[w])]
             stream.shuffle(queue)
             if (ended := self._turn(at, sides[name], turn // 2, queue, calls)) is not True:
                 return ended
         return None
 
     def _turn(
-        self, at: _At, side: _Side, block: int, queue: Sequence[int], calls: list[Call]
+        self, at: _At, side: Side, block: int, queue: Sequence[int], calls: list[Call]
     ) -> Fault | Literal[True] | None:
         """One side's calls of a block. True: go on; a fault or None: the measurement ends here."""
         plan = at.plan
@@ -282,7 +228,7 @@ class Referee:
             )
             if isinstance(outcome, Fault):
                 if side.name == "B":
-                    self._forget(side)
+                    self.sides.forget(side)
                     raise InfrastructureError(f"the baseline of {at.problem.name} failed: {outcome.message}")
                 return outcome
             calls.append(outcome)
@@ -296,7 +242,7 @@ class Referee:
         self,
         problem: Problem,
         workload: Workload,
-        side: _Side,
+        side: Side,
         plan: Plan,
         secret: bytes,
         n: int,
@@ -314,7 +260,7 @@ class Referee:
         return self._record(problem, workload, side, plan, answer, wall, got, right, native, n, index, family, block)
 
     def exchange(
-        self, problem: Problem, workload: Workload, side: _Side, plan: Plan, secret: bytes, n: int, index: int,
+        self, problem: Problem, workload: Workload, side: Side, plan: Plan, secret: bytes, n: int, index: int,
         given: Mapping[str, Any], mode: str = "",
     ) -> tuple[dict[str, Any], benches.Watch, list[torch.Tensor]] | Fault:  # fmt: skip
         """One call on given values: the worker's answer, our clock, the outputs. mode: of worker.MODES."""
@@ -350,7 +296,7 @@ class Referee:
         self,
         problem: Problem,
         workload: Workload,
-        side: _Side,
+        side: Side,
         plan: Plan,
         answer: Mapping[str, Any],
         wall: benches.Watch,
@@ -422,86 +368,6 @@ class Referee:
             for name, us in zip(STAGES, spent, strict=False):
                 self.spent[name] = self.spent.get(name, 0.0) + us * 1e-6
 
-    # ---- workers -------------------------------------------------------------------------------------------------
-
-    _transport = ""
-
-    def _side(self, name: str, size: int) -> _Side:
-        link = self.nursery.spawn(
-            size if self.device == "cpu" else max(size, 1 << 20), self.device, self.bench.clock, self.env
-        )
-        try:
-            self._transport = self.bench.attach(link, size)
-        except BaseException:
-            link.close()
-            raise
-        return _Side(name, link, seen={})
-
-    def _end(self, side: _Side) -> None:
-        side.link.close()
-        if hasattr(self.bench, "detach"):
-            self.bench.detach(side.link)
-
-    def _baseline(self, problem: Problem, trusted: Solution, size: int, plan: Plan) -> _Side:
-        """The baseline's worker: one of its own a measurement, or, for screening, one kept over many candidates."""
-        if not plan.keep:
-            side = self._side("B", size)
-            self._load_trusted(side, trusted, plan)
-            return side
-        key = f"{problem.definition.digest()}/{content_hash(trusted.sources)}"
-        kept = self._kept.pop(key, None)
-        if kept is not None and kept[1] >= size:
-            side = kept[0]
-            self._kept[key] = kept
-        else:
-            if kept is not None:
-                self._end(kept[0])
-            while len(self._kept) >= KEPT:
-                self._end(self._kept.pop(next(iter(self._kept)))[0])
-            side = self._side("B", size)
-            self._kept[key] = (side, size)
-            self._load_trusted(side, trusted, plan)
-        side.seen = {} if plan.hidden else side.seen
-        return side
-
-    def _forget(self, side: _Side) -> None:
-        """A kept baseline whose worker failed serves nobody any more; the next measurement starts another."""
-        for key in [key for key, (kept, _) in self._kept.items() if kept is side]:
-            del self._kept[key]
-
-    def _load(self, side: _Side, solution: Solution, plan: Plan) -> tuple[Fault | None, dict[str, Any]]:
-        order = {
-            "op": "load",
-            "files": dict(solution.sources),
-            "entry": solution.entry,
-            "flags": list(solution.flags),
-            "number": side.link.pid,
-        }
-        side.passing = solution.passing
-        try:
-            answer = side.link.ask(order, plan.load)
-        except wire.WireFault as fault:
-            kind = "timeout" if fault.kind == "late" else "crash"
-            return Fault(kind, "load", f"the process {_ENDINGS[fault.kind]} while the solution was loaded"), {}
-        if "fault" in answer:
-            return Fault(str(answer["fault"]), "load", str(answer.get("message", ""))[:4000]), {}
-        return None, {"load_seconds": answer.get("seconds")}
-
-    def _load_trusted(self, side: _Side, solution: Solution, plan: Plan) -> None:
-        fault, _ = self._load(side, solution, plan)
-        if fault is not None:
-            raise InfrastructureError(f"the baseline does not load: {fault.message}")
-
-    def _census(self, side: _Side) -> dict[str, Any]:
-        return {"processes": side.link.processes(), "threads": side.link.threads()}
-
-    def _last_word(self, side: _Side) -> tuple[Fault | None, dict[str, Any]]:
-        """What the worker says of itself after its last call: the harness' functions, its kernels' registers."""
-        try:
-            return None, side.link.ask({"op": "census"}, 30)
-        except wire.WireFault as fault:
-            return Fault("crash", "call", f"the process {_ENDINGS[fault.kind]} after its last call"), {}
-
     # ---- what is measured ----------------------------------------------------------------------------------------
 
     def _workloads(self, problem: Problem, plan: Plan, secret: bytes) -> list[Workload]:
@@ -543,27 +409,16 @@ class Referee:
         )
 
 
-_ENDINGS = {"closed": "ended", "late": "took too long", "garbage": "sent garbage"}
-
-
 def _ended(fault: wire.WireFault, workload: int, plan: Plan) -> Fault:
     if fault.kind == "late":
         return Fault("timeout", "call", f"one call took more than {plan.seconds:g} s", workload)
-    return Fault("crash", "call", f"the candidate's process {_ENDINGS[fault.kind]} during a call", workload)
+    return Fault("crash", "call", f"the candidate's process {ENDINGS[fault.kind]} during a call", workload)
 
 
 def _bad(problem: Problem, workload: Workload, call: Call) -> bool:
     if call.structure or call.notes:
         return True
     return not all(passes(facts, problem.tolerance(workload, facts.name)) for facts in call.outputs)
-
-
-def _per_block(plan: Plan, calls: Sequence[Call], index: int, facts: WorkloadFacts) -> int:
-    """Calls a block and side of one workload: more where the baseline, in its warm-up or as stored, is short."""
-    seen = [c.us * 1e-6 for c in calls if c.side == "B" and c.workload == index]
-    seconds = min(seen) if seen else facts.anchor or facts.baseline
-    wanted = plan.short * min(1.0, SHORT / seconds) if seconds > 0 else 0.0
-    return max(plan.calls, math.ceil(wanted / plan.blocks))
 
 
 def _count(calls: Sequence[Call], evidence: KernelEvidence) -> int:

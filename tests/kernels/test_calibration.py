@@ -18,7 +18,8 @@ from evolve.evaluators.kernels import testing as gallery  # noqa: E402
 from evolve.evaluators.kernels.baseline import Baseline, Baselines  # noqa: E402
 from evolve.evaluators.kernels.definition import Problem  # noqa: E402
 from evolve.evaluators.kernels.judge import judge_kernel  # noqa: E402
-from evolve.evaluators.kernels.referee import Plan, Referee  # noqa: E402
+from evolve.evaluators.kernels.plan import Plan  # noqa: E402
+from evolve.evaluators.kernels.referee import Referee  # noqa: E402
 from evolve.evaluators.kernels.solution import Solution, from_files  # noqa: E402
 from evolve.tasks.verdict import Status  # noqa: E402
 

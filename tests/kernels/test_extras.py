@@ -20,7 +20,7 @@ from evolve.evaluators.kernels.checks import REGISTRY, Rules, Says  # noqa: E402
 from evolve.evaluators.kernels.evidence import KernelEvidence  # noqa: E402
 from evolve.evaluators.kernels.jailed import Ward  # noqa: E402
 from evolve.evaluators.kernels.judge import KernelVerdict, judge_kernel  # noqa: E402
-from evolve.evaluators.kernels.referee import Plan  # noqa: E402
+from evolve.evaluators.kernels.plan import Plan  # noqa: E402
 from evolve.evaluators.kernels.solution import from_files  # noqa: E402
 from evolve.evaluators.kernels.worker import profiled  # noqa: E402
 from evolve.tasks.verdict import Status  # noqa: E402

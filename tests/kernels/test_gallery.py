@@ -14,7 +14,8 @@ from evolve.evaluators.kernels import referee as referees  # noqa: E402
 from evolve.evaluators.kernels import testing as gallery  # noqa: E402
 from evolve.evaluators.kernels.checks import Rules  # noqa: E402
 from evolve.evaluators.kernels.judge import KernelVerdict, judge_kernel  # noqa: E402
-from evolve.evaluators.kernels.referee import Plan  # noqa: E402
+from evolve.evaluators.kernels.naive import naive  # noqa: E402
+from evolve.evaluators.kernels.plan import Plan  # noqa: E402
 from evolve.evaluators.kernels.solution import from_files  # noqa: E402
 from evolve.tasks.verdict import Status  # noqa: E402
 
@@ -97,8 +98,8 @@ GAINS_NAIVELY = [
 @pytest.mark.parametrize("case", GAINS_NAIVELY, ids=lambda c: c.name)
 def test_the_gallery_bites_on_a_naive_evaluator(case: gallery.Case) -> None:
     tall = gallery.toy(200, 16)
-    straight = gallery.naive(gallery.HONEST, tall)
-    cheat = gallery.naive(case.source, tall)
+    straight = naive(gallery.HONEST, tall)
+    cheat = naive(case.source, tall)
     assert straight.passed and straight.work > 0
     assert cheat.passed, cheat.error
     assert cheat.work < straight.work, f"{case.name} did {cheat.work} of {straight.work}"

@@ -17,7 +17,8 @@ from evolve.evaluators.kernels import referee as referees  # noqa: E402
 from evolve.evaluators.kernels import testing as gallery  # noqa: E402
 from evolve.evaluators.kernels.jailed import Ward  # noqa: E402
 from evolve.evaluators.kernels.judge import judge_kernel  # noqa: E402
-from evolve.evaluators.kernels.referee import Plan, Referee  # noqa: E402
+from evolve.evaluators.kernels.plan import Plan  # noqa: E402
+from evolve.evaluators.kernels.referee import Referee  # noqa: E402
 from evolve.evaluators.kernels.solution import from_files  # noqa: E402
 from evolve.tasks.verdict import Status  # noqa: E402
 
@@ -99,7 +100,7 @@ def test_a_child_left_behind_is_counted_and_dies_with_the_jail(jailed: Any, monk
     evidence = jailed.measure(SMALL, from_files({"k.py": source}, "k.py::run"), PLAN)
     # it was forked while loading, so that both counts see it
     assert evidence.fault is None and evidence.census["end"]["processes"] == 2
-    assert jailed.nursery._taken == [side.link for side, _ in jailed._kept.values()], "the candidate's jail has ended"
+    assert jailed.nursery._taken == [side.link for side, _ in jailed.sides.kept.values()], "the candidate's jail has ended"
 
 
 def test_a_crash_is_the_candidates_and_the_next_is_measured(jailed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +117,7 @@ def test_a_crash_is_the_candidates_and_the_next_is_measured(jailed: Any, monkeyp
 def test_a_baseline_that_died_is_started_again(jailed: Any) -> None:
     honest = from_files({"k.py": gallery.HONEST}, "k.py::run")
     assert judge_kernel(jailed.measure(SMALL, honest, PLAN)).status is Status.SCORED
-    (side, _) = next(iter(jailed._kept.values()))
+    (side, _) = next(iter(jailed.sides.kept.values()))
     os.kill(side.link.pid, 9)
     from evolve.tasks.errors import InfrastructureError
 

@@ -16,7 +16,8 @@ from evolve.evaluators.kernels.definition import Tolerance
 from evolve.evaluators.kernels.evidence import Call, WorkloadFacts
 from evolve.evaluators.kernels.launch import Nursery
 from evolve.evaluators.kernels.placement import Places
-from evolve.evaluators.kernels.referee import SHORT, Plan, Referee, _per_block
+from evolve.evaluators.kernels.plan import SHORT, Plan, per_block
+from evolve.evaluators.kernels.referee import Referee
 from evolve.evaluators.kernels.solution import from_files
 from evolve.evaluators.kernels.worker_cuda import checksum, whole
 from evolve.evaluators.timing.blocks import ratio, trimmed
@@ -54,12 +55,12 @@ def test_a_short_workload_gets_more_single_calls() -> None:
     def calls(us: float) -> list[Call]:
         return [Call(i, "B", 0, "default", 0, us, 0.0, warm=True) for i in range(2)]
 
-    assert _per_block(plan, calls(5.0), 0, facts) == 50
-    assert _per_block(plan, calls(SHORT * 2e6), 0, facts) in (25, 26), "fewer in proportion"
-    assert _per_block(plan, calls(100.0), 0, facts) == 10
-    assert _per_block(replace(plan, short=0), calls(5.0), 0, facts) == 10
-    assert _per_block(plan, [], 0, facts) == 10, "nothing is known of it"
-    assert _per_block(plan, [], 0, replace(facts, anchor=9e-6)) == 50
+    assert per_block(plan, calls(5.0), 0, facts) == 50
+    assert per_block(plan, calls(SHORT * 2e6), 0, facts) in (25, 26), "fewer in proportion"
+    assert per_block(plan, calls(100.0), 0, facts) == 10
+    assert per_block(replace(plan, short=0), calls(5.0), 0, facts) == 10
+    assert per_block(plan, [], 0, facts) == 10, "nothing is known of it"
+    assert per_block(plan, [], 0, replace(facts, anchor=9e-6)) == 50
 
 
 def test_the_protocol_makes_them_in_blocks_that_alternate() -> None:
