@@ -7,6 +7,7 @@ honestly in the same sitting. "forged" is the claim a worker could invent that t
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -17,6 +18,7 @@ from kernels_common import ROOT, Raw, arguments, machine_facts, open_referee, ta
 from evolve.evaluators.kernels import pack
 from evolve.evaluators.kernels import screen as screening
 from evolve.evaluators.kernels.checks import Rules
+from evolve.evaluators.kernels.evidence import Call
 from evolve.evaluators.kernels.judge import allowed, judge_kernel, times
 from evolve.evaluators.kernels.plan import Plan
 from evolve.evaluators.kernels.solution import from_files
@@ -168,7 +170,9 @@ def one(attack: str) -> dict[str, Any]:
         tight = min((x for x in said.values() if "allowance" in x), key=lambda x: float(x["allowance"]), default={})
         true = median(c.us for c in theirs)
         counted = median(t * 1e6 for block in times(ours, *allowed(theirs, Rules())).values() for t in block)
+        alone = judge_kernel(evidence.alone(i), Rules(off=frozenset({"D3"})))  # one workload may see one family only
         found["rows"][facts.uuid] = {
+            "alone": [alone.status.value, alone.kind, alone.reason[:200]],
             "claimed": median(c.us for c in ours),
             "counted": counted,
             "true": true,
@@ -187,8 +191,18 @@ def one(attack: str) -> dict[str, Any]:
             "b_span_us": median(c.span_us for c in theirs),
         }
     if attack in ("side_stream", "forged_claim", "resident", "early_half", "deferred"):
-        found["evidence"] = to_json(evidence)
+        found["evidence"] = to_json(replace(evidence, calls=tuple(few(evidence.calls, 50))))
     return found
+
+
+def few(calls: Sequence[Call], most: int) -> Iterator[Call]:
+    """The first `most` calls of each side and workload."""
+    seen: dict[tuple[str, int], int] = {}
+    for call in calls:
+        key = (call.side, call.workload)
+        seen[key] = seen.get(key, 0) + 1
+        if seen[key] <= most:
+            yield call
 
 
 def main() -> None:

@@ -103,14 +103,29 @@ def refused_before() -> list[tuple[str, float]]:
     return found
 
 
+def recordings() -> dict[str, tuple[KernelEvidence, Rules]]:
+    """Recorded hostile kernels, and the rules to judge them by (no D15 where the workers did not report on the harness)."""
+    found = {}
+    for row in rows("kernels_hostile"):
+        if "evidence" in row:
+            evidence = from_json(KernelEvidence, row["evidence"])
+            found[row["item"]] = evidence, Rules(off=frozenset() if "changed" in evidence.integrity else frozenset({"D15"}))
+    return found
+
+
 def gallery() -> dict[str, KernelVerdict]:
-    """Recorded hostile kernels, judged again (without D15: the workers of that sitting did not report on the harness)."""
-    rules = Rules(off=frozenset({"D15"}))
-    return {
-        row["item"]: judge_kernel(from_json(KernelEvidence, row["evidence"]), rules)
-        for row in rows("kernels_hostile")
-        if "evidence" in row
-    }
+    """Their verdicts under today's rules."""
+    return {name: judge_kernel(evidence, rules) for name, (evidence, rules) in recordings().items()}
+
+
+def by_size() -> dict[tuple[str, str], KernelVerdict]:
+    """(kernel, workload) -> the verdict on that workload alone: a problem may have short workloads only."""
+    found = {}
+    for name, (evidence, rules) in recordings().items():
+        own = replace(rules, off=rules.off | {"D3"})  # one workload's calls may see one family only
+        for index, facts in enumerate(evidence.workloads):
+            found[name, facts.uuid] = judge_kernel(evidence.alone(index), own)
+    return found
 
 
 def largest_lie(pair: Pair) -> float:

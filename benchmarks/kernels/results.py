@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -21,7 +21,9 @@ sys.path[:0] = [str(ROOT), str(HERE)]
 
 import clocks as replay  # noqa: E402
 
+from evolve.evaluators.kernels import clocks  # noqa: E402
 from evolve.evaluators.kernels.score import geomean, label  # noqa: E402
+from evolve.evaluators.timing.blocks import trimmed  # noqa: E402
 from evolve.tasks.statistics import clopper_pearson_upper  # noqa: E402
 
 PAGE = ROOT / "docs/results/kernels.md"
@@ -78,40 +80,72 @@ def timing(found: Rows) -> str:
 
 
 def hostile(found: Rows) -> str:
-    """What a hostile kernel claimed; wrong outputs or a verdict other than scored mean that it gained nothing."""
-    again = replay.gallery()
+    """What a hostile kernel claimed, what was counted, and the verdict on each size alone."""
+    again = replay.by_size()
+    honest = {size: x["counted"] for r in found if r["item"] == "honest" for size, x in r["rows"].items()}
+    body, gains = [], dict.fromkeys(honest, (0.0, "none"))
+    for row in found:
+        for size, x in row.get("rows", {}).items():
+            now = again.get((row["item"], size))
+            status, kind, *_ = [now.status.value, now.kind] if now else x.get("alone", [row["status"], row.get("kind", "")])
+            gain = 1 - x["counted"] / x["true"]
+            if status == "scored" and row["item"] != "honest" and gain > gains.get(size, (0.0, ""))[0]:
+                gains[size] = (gain, row["item"])
+            body.append(
+                [row["item"], size, row.get("protocol", 2), x["true"], x["claimed"], x["counted"], f"{gain:+.0%}",
+                 f"{x['wrong_calls']}/{x['calls']}", f"{status} {kind}".strip() + ("" if now else " (as recorded)")]
+            )  # fmt: skip
+    head = ["kernel", "size", "protocol", "true us", "claimed", "counted", "under-report", "wrong calls", "verdict on this size alone"]
+    text = (
+        "Static screen off, so that the mechanism is tried and not the words. True: the same kernel run honestly beside it. Evidence "
+        "recorded in full is judged again by today's rules. Protocol 2 (see `kernels_common.py`) let a kernel on an unjoined stream "
+        "begin when the gate let go of the first SM; 3 and later do not.\n\n"
+    )
+    text += "Largest under-report that still scores: "
+    text += ", ".join(f"{size}: {gain:.0%} ({who})" for size, (gain, who) in gains.items()) + ".\n\n"
+    return text + table(head, body)
+
+
+def placement(found: Rows) -> str:
+    """One short kernel in one process each: the same layout again and again, the code loaded anew, fresh places."""
     body = []
     for row in found:
-        if row["item"] == "machine":
+        kinds: dict[str, list[float]] = {}
+        places: dict[int, list[float]] = {}
+        for name, values in row.get("us", {}).items():
+            us = [v for v in ((v[0] if isinstance(v, list) else v) for v in values) if v < 12]
+            kinds.setdefault(name.split()[0], []).append(trimmed(us))
+            for v in values if name == "places" else ():
+                if v[0] < 12:
+                    places.setdefault(v[3], []).append(v[0])
+        if not kinds:
             continue
-        now = again.get(row["item"])
-        verdict = f"{now.status.value} ({now.reason.split(':')[0]})" if now else row["status"]
-        for size, x in row["rows"].items():
-            body.append(
-                [row["item"], size, x["true"], x["claimed"], x["counted"], f"{1 - x['counted'] / x['true']:+.0%}",
-                 f"{x['wrong_calls']}/{x['calls']}", verdict if now else f"{verdict} (as recorded)"]
-            )  # fmt: skip
-    head = ["kernel", "size", "true us", "claimed", "counted", "under-report", "wrong calls", "verdict of today's rules"]
-    text = "100 calls each. Static screen off. Evidence recorded in full is judged again; D15 was not recorded then.\n\n"
-    text += (
-        "Found in these lines: `side_stream` and `late_thread` hid most of their time from the seal's spread, since a kernel on every SM "
-        "delays all of the seal's blocks alike; only D6 and D2 stopped them. Since then the time from gate to seal counts as well "
-        "(`span_us`), which these lines do not hold: to be measured again.\n\n"
-    )
+        often = [trimmed(us) for us in places.values() if len(us) >= 5]
+        body.append(
+            [row["item"], row.get("protocol", "-"), kinds["empty"][0], *(f"{min(kinds[k]):.2f}..{max(kinds[k]):.2f}" for k in ("layout", "load")),
+             kinds["primed"][0], len(places), f"{min(often):.2f}..{max(often):.2f}" if often else "-", kinds["places"][0]]
+        )  # fmt: skip
+    head = ["process", "protocol", "empty window us", "six layouts", "code loaded six times", "run once before", "places of the output",
+            "us by place (5 calls or more)", "all places"]  # fmt: skip
+    text = "RMSNorm of 64 rows, 100 calls each (trimmed means); plain processes, no referee. The time goes with the *output's* place.\n\n"
     return text + table(head, body)
 
 
 def check_of_clocks(found: Rows) -> str:
     every = list(replay.pairs())
     refused = sum(p.support().disputed for p in every)
-    lies = [replay.largest_lie(p) for p in every]
     body: list[list[Any]] = [
         ["pairs of honest workers", len(every)],
         ["refused by today's rule", f"{refused} (at most {clopper_pearson_upper(refused, len(every)):.1%}, 95% exact)"],
         ["refused by the former rule, all recordings", len(replay.refused_before())],
-        ["difference of two workers' median overheads, sd", f"{replay.between():.0f} us"],
-        ["largest lie that passes, clock 'done'", f"mean {fmean(lies):.0f} us, most {max(lies):.0f} us a call"],
     ]
+    for clock in clocks.NAMES:
+        ones = [p for p in every if p.clock == clock and p.us < 150]
+        lies = [replay.largest_lie(p) for p in ones]
+        body.append(
+            [f"clock '{clock}' below 150 us: sd between two workers; largest lie that passes",
+             f"{stdev(median(p.a) - median(p.b) for p in ones):.2g} us; mean {fmean(lies):.3g}, most {max(lies):.3g} us a call"]
+        )  # fmt: skip
     text = table(["replay of recorded runs (benchmarks/kernels/clocks.py)", ""], body)
     pairs = [r for r in found if "clocks" in r]
     if not pairs:
@@ -119,6 +153,7 @@ def check_of_clocks(found: Rows) -> str:
     sys.path.insert(0, str(ROOT / "benchmarks/gpu"))
     import kernels_clocks
 
+    text += "\n\nCalibrated on the first half of the pairs, tried on the second:"
     head = ["clock", "kernel", "pairs", "overhead us", "within sd", "between sd", "refused", "95% bound", "lie passes below us"]
     return text + "\n\n" + table(head, kernels_clocks.lines(pairs))
 
@@ -174,6 +209,7 @@ def power(found: Rows) -> str:
 
 SECTIONS: tuple[tuple[str, str, Callable[[Rows], str]], ...] = (
     ("Spread of the reported ratio", "kernels_timing", timing),
+    ("Where the noise of a short kernel comes from", "kernels_placement", placement),
     ("Hostile kernels", "kernels_hostile", hostile),
     ("The claim against the referee's clock (D7)", "kernels_clocks", check_of_clocks),
     ("A planted regression of 3%", "kernels_power", power),

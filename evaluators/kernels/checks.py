@@ -55,7 +55,7 @@ class Rules:
     clock_z: float = 4.5
     profile_share: float = 0.03
     profile_floor: float = 0.5
-    late: float = 1.0
+    late: float = 0.5
     error_ratio: float | None = None
     tail: float = 1.05
     calls: int = 3

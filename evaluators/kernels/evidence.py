@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evolve.evaluators.kernels.compare import OutputFacts
@@ -110,3 +110,8 @@ class KernelEvidence:
     def of(self, side: str, workload: int | None = None, *, timed: bool = True) -> list[Call]:
         """Calls of one side (and workload), warm-up calls left out where `timed`."""
         return [c for c in self.calls if c.side == side and workload in (None, c.workload) and not (timed and c.warm)]
+
+    def alone(self, workload: int) -> KernelEvidence:
+        """The evidence on one workload only, as if the others had not been measured."""
+        calls = tuple(replace(c, workload=0) for c in self.calls if c.workload == workload)
+        return replace(self, workloads=(self.workloads[workload],), calls=calls)

@@ -134,5 +134,5 @@ def test_work_that_holds_every_sm_until_the_seal_counts() -> None:
     (honest,) = times(theirs, *allowed(theirs, Rules())).values()
     assert honest == pytest.approx([94e-6] * 8)
     straggler = [Call(0, "A", 0, "default", 0, 10.0, 0.0, late_us=40.1)]
-    assert times(straggler, *allowed(theirs, Rules()))[0] == pytest.approx([49e-6])
+    assert times(straggler, *allowed(theirs, Rules()))[0] == pytest.approx([49.5e-6])
     assert allowed([], Rules()) == (Rules().late, float("inf"))
