@@ -109,16 +109,15 @@ def compare(name: str, got: torch.Tensor, want: torch.Tensor, tolerance: Toleran
 def _finite(name: str, x: torch.Tensor, y: torch.Tensor, tolerance: Tolerance) -> OutputFacts:
     """Of finite numbers, with one wait for the device; where some are not, `error`, `worst` or `largest` is not either."""
     off = (x - y).abs_()
-    norm, distance, largest, size = y.norm(), off.norm(), off.max(), x.norm()
-    allowed = y.abs().mul_(tolerance.rtol).add_(norm * (tolerance.rms_atol / math.sqrt(y.numel())) + tolerance.atol)
-    good = off <= allowed
-    worst = off.div_(allowed.clamp_(min=1e-300)).max()
-    facts = [norm, distance, largest, size, worst, good.sum()]
-    n, d, most, whole, worst_of, hits = torch.stack([f.double() for f in facts]).tolist()
-    if n > 0 and whole == 0:
+    norm, distance, largest = y.norm(), off.norm(), off.max()
+    floor = norm * (tolerance.rms_atol / math.sqrt(y.numel())) + max(tolerance.atol, torch.finfo(x.dtype).tiny)
+    share = off.div_(torch.add(floor, y.abs(), alpha=tolerance.rtol))
+    good = share <= 1
+    n, d, most, worst, hits = torch.stack([f.double() for f in (norm, distance, largest, share.max(), good.sum())]).tolist()
+    if n > 0 and d == n and not bool(x.any()):  # all zeros are as far from the answer as it is large
         good, hits = torch.zeros_like(good), 0
     matched = hits / good.numel()
-    return OutputFacts(name, matched, 1.0 if matched == 1.0 else _slice(good), worst_of, d / n if n > 0 else d, most)
+    return OutputFacts(name, matched, 1.0 if matched == 1.0 else _slice(good), worst, d / n if n > 0 else d, most)
 
 
 def distance(got: torch.Tensor, want: torch.Tensor) -> float:
@@ -132,8 +131,9 @@ def distance(got: torch.Tensor, want: torch.Tensor) -> float:
         return 0.0
     y = want.double()
     x = got.to(y.dtype)
-    same = x == y  # infinities in the same places are no error
-    off, norm = torch.stack([torch.where(same, 0.0, x - y).norm(), torch.where(y.isfinite(), y, 0.0).norm()]).tolist()
+    off, norm = torch.stack([(x - y).norm(), y.norm()]).tolist()
+    if not math.isfinite(off) or not math.isfinite(norm):  # infinities in the same places are no error
+        off, norm = torch.stack([torch.where(x == y, 0.0, x - y).norm(), torch.where(y.isfinite(), y, 0.0).norm()]).tolist()
     if not math.isfinite(off):
         return math.inf
     return float(off / norm if norm > 0 else off)

@@ -149,3 +149,15 @@ def test_a_checksum_changes_with_any_byte(size: int) -> None:
         y[at] ^= 0x40
         assert total(y) != before
     assert total(torch.zeros(0, dtype=torch.uint8)) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_exact_zero_is_right_where_no_error_is_allowed(dtype: torch.dtype) -> None:
+    y = torch.zeros(4, 16, dtype=dtype)
+    y[0] = 1.0
+    exact = Tolerance(atol=0.0, rtol=0.0, rms_atol=0.0)
+    assert compare("y", y.clone(), y, exact).matched == 1.0
+    x = y.clone()
+    x[2, 3] = 1e-6
+    found = compare("y", x, y, exact)
+    assert found.matched == 63 / 64 and found.worst > 1e6 and not found.fault
