@@ -24,9 +24,12 @@ from typing import Any
 from kernels_common import Raw, arguments, machine_facts, mine, open_referee, table
 
 from evolve.evaluators.kernels import baseline, inputs, pack
+from evolve.evaluators.kernels.bench import layout
+from evolve.evaluators.kernels.compare import passes
 from evolve.evaluators.kernels.definition import Problem
 from evolve.evaluators.kernels.judge import judge_kernel
 from evolve.evaluators.kernels.plan import Plan
+from evolve.evaluators.kernels.sides import Side, Sides
 from evolve.tasks.records import to_json
 
 
@@ -85,12 +88,55 @@ def prepare(given: Any) -> None:
     args = given
 
 
+class Pool(Sides):
+    """Workers that serve one problem after another: starting one and importing the compiler would take most of the time.
+
+    Right for what is trusted only: a candidate gets a process of its own.
+    """
+
+    def __init__(self, *rest: Any, size: int) -> None:
+        super().__init__(*rest)
+        self.size = size
+        self.idle: list[Side] = []
+        self.all: list[Side] = []
+
+    def open(self, name: str, size: int) -> Side:
+        if size > self.size:
+            raise MemoryError(f"a problem needs {size} bytes of shared memory, the pool's workers have {self.size}")
+        if not self.idle:
+            self.idle.append(super().open(name, self.size))
+            self.all.append(self.idle[-1])
+        side = self.idle.pop()
+        side.name, side.seen = name, {}
+        return side
+
+    def end(self, side: Side) -> None:
+        if side in self.all and Path(f"/proc/{side.link.pid}").exists():
+            self.idle.append(side)
+
+    def close(self) -> None:
+        for side in self.all:
+            super().end(side)
+        self.all, self.idle = [], []
+
+
 def one(name: str, variant: str) -> dict[str, Any]:
     problem = chosen(name)
     solution = baseline.variant(problem, variant)
-    plan = Plan(blocks=2, calls=2 if args.quick else 5, seconds=150, warm=2, keep=True)
-    evidence = referee.measure(problem, solution, plan)
+    plan = Plan(blocks=2, calls=2 if args.quick else 5, seconds=150, warm=2)
+    try:
+        evidence = referee.measure(problem, solution, plan)
+    except BaseException:
+        referee.sides.close()  # whatever state its workers are in, the next problem gets new ones
+        raise
+    if evidence.fault:
+        referee.sides.close()
     verdict = judge_kernel(evidence)
+    wrong = sum(
+        not passes(facts, problem.tolerance(problem.workloads[c.workload], facts.name))
+        for c in evidence.of("B", timed=False)
+        for facts in c.outputs
+    )
     times = {
         w.uuid: {
             "A": median(c.us for c in evidence.of("A", i)) * 1e-6,
@@ -105,6 +151,7 @@ def one(name: str, variant: str) -> dict[str, Any]:
         "reason": verdict.reason[:600],
         "score": verdict.score,
         "times": times,
+        "reference": {"calls": len(evidence.of("B", timed=False)), "wrong": wrong},
         "speedup": verdict.speedup,
         "headroom": verdict.headroom,
         "definition": problem.definition.digest(),
@@ -135,8 +182,11 @@ def main() -> None:
         )
     more = {**caches(), "TORCHINDUCTOR_COMPILE_THREADS": "1"} if args.compilers else {}
     nursery, referee = open_referee(args, more=more)
-    for name in names:
-        for variant in variants:
+    size = max(layout(chosen(n), w)[2] for n in names for w in chosen(n).workloads) + (1 << 20)
+    referee.sides = Pool(nursery, referee.device, referee.bench, referee.env, size=size)
+    # the compiled variant first: the reference runs beside it, and its calls are validated as well
+    for variant in variants[::-1]:
+        for name in names:
             raw.attempt(f"{name} {variant}", lambda n=name, v=variant: one(n, v))
     if args.autotune:
         for name in [n for n in names if n.startswith("gemm")]:

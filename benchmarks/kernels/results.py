@@ -161,11 +161,12 @@ def check_of_clocks(found: Rows) -> str:
 def rate(found: Rows) -> str:
     walls = [r["wall"] for r in found if "wall" in r]
     scores = [r["score"] for r in found if r.get("status") == "scored"]
-    refused = sum("D7" in r.get("reason", "") for r in found)
-    body = [[len(walls), len(scores), refused, median(walls), sorted(walls)[int(0.95 * (len(walls) - 1))], walls[0],
+    jail = all(r.get("protocol", 1) > 1 for r in found if "wall" in r)
+    body = [[len(walls), len(scores), len(walls) - len(scores), median(walls), sorted(walls)[int(0.95 * (len(walls) - 1))], walls[0],
              f"{3600 * len(walls) / sum(walls):.0f}"]]  # fmt: skip
-    head = ["n", "scored", "refused by D7 as it was", "median s", "p95 s", "first s", "an hour"]
-    return "Goal: under 2 s a candidate, 1,500 an hour. Plain forks, not the jail.\n\n" + table(head, body)
+    head = ["n", "scored", "refused", "median s", "p95 s", "first s", "an hour"]
+    text = "Goal: under 2 s a candidate, 1,500 an hour. " + ("Every candidate in the jail." if jail else "Plain forks, not the jail.")
+    return text + "\n\n" + table(head, body)
 
 
 def kernels(found: Rows) -> str:
@@ -190,11 +191,25 @@ def kernels(found: Rows) -> str:
 
 
 def pack(found: Rows) -> str:
-    body = [
-        [r["item"], r["status"], r["speedup"] or "-", r["headroom"] or "-", r["reason"][:60]]
-        for r in found if "status" in r
-    ]  # fmt: skip
-    return table(["problem, variant", "verdict", "speed-up over eager", "headroom", "reason"], body)
+    """One line a problem: its reference's validated calls, torch.compile against it, max-autotune where tried."""
+    items = {r["item"]: r for r in found if "status" in r or "error" in r}
+    body = []
+    for name in dict.fromkeys(item.rpartition(" ")[0] for item in items):
+        one, tuned, alone = (items.get(f"{name} {variant}", {}) for variant in ("compile", "max-autotune", "eager"))
+        calls, wrong = (sum(r.get("reference", {}).get(k, 0) for r in (one, tuned, alone)) for k in ("calls", "wrong"))
+        why = "; ".join(f"{r.get('reason') or r.get('error', '')[-60:]}"[:70] for r in (one, tuned) if r.get("status") != "scored" and r)
+        body.append(
+            [name, f"{calls - wrong}/{calls}", alone.get("status", "-"), one.get("status", "failed" if one else "-"),
+             fast(one), fast(tuned), one.get("headroom") or alone.get("headroom") or "-", why]
+        )  # fmt: skip
+    scored = sum(items.get(f"{row[0]} compile", {}).get("status") == "scored" for row in body)
+    text = f"{len(body)} problems, torch.compile scored on {scored}; two workloads each. {label('NVIDIA H100 80GB HBM3')}.\n\n"
+    head = ["problem", "right calls of the reference", "reference against itself", "torch.compile", "speed-up", "max-autotune's", "headroom T_b / T_SOL", "why not"]
+    return text + table(head, body)
+
+
+def fast(row: dict[str, Any]) -> str:
+    return f"{row['speedup']:.2f}" if row.get("speedup") else "-"
 
 
 def power(found: Rows) -> str:
