@@ -204,7 +204,8 @@ def pack(found: Rows) -> str:
         )  # fmt: skip
     scored = sum(items.get(f"{row[0]} compile", {}).get("status") == "scored" for row in body)
     text = f"{len(body)} problems, torch.compile scored on {scored}; two workloads each. {label('NVIDIA H100 80GB HBM3')}.\n\n"
-    head = ["problem", "right calls of the reference", "reference against itself", "torch.compile", "speed-up", "max-autotune's", "headroom T_b / T_SOL", "why not"]
+    head = ["problem", "right calls of the reference", "reference against itself", "torch.compile", "speed-up", "max-autotune",
+            "headroom", "why not"]  # fmt: skip
     return text + table(head, body)
 
 
