@@ -1,13 +1,16 @@
 """When the numbers of a program are handed to the numeric tuner, and for how long.
 
 A study is opened for an island's new best whose structure (the program without its numbers) had none yet, and at a
-plateau for the champion. Tables of numbers are left to other mutators: a few of many coordinates gain little for what
-their study costs (docs/search.md). It ends by the tuner's own rule (`evolve.mutators.tune.finished`). Its trials are candidates
-like any others, charged as class "tuning", and take at most the policy's share of all evaluations.
+plateau for the champion. It is a near one, of the program's separate real numbers. Tables of numbers are left to other
+mutators: a few of many coordinates gain little for what their study costs (docs/search.md). Where nobody but the tuner writes
+programs, studies are wide ones of whatever numbers there are. A study ends by the tuner's own rule
+(`evolve.mutators.tune.finished`). Its trials are candidates like any others, charged as class "tuning"; none is opened while
+tuning has taken more than the policy's share of all evaluations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from evolve.mutators import numeric
@@ -35,6 +38,16 @@ REACH = 3.0
 
 AGAIN = 0.1
 """The step where a structure was tuned already and the lineage says nothing."""
+
+REGION = 0.3
+"""Radius of a near study's first trust region, in natural steps of the numbers, where the lineage says nothing."""
+
+LEAST, MOST = 0.02, 1.0
+"""Bounds of that radius."""
+
+
+_Plan = tuple[list[dict[str, object]], int, int, float]
+"""Knobs, most trials, quasi-random ones, radius."""
 
 
 class Tuner:
@@ -76,7 +89,7 @@ class Tuner:
         if not self._answered() or task in state.studies.open or candidate.fitness is None:
             return False
         left = self.search.asker.evaluations_left()
-        if left < (1 if self._alone() else tuning.TRIALS):
+        if left < (1 if self._alone() else tuning.TRIALS) or self._beyond_its_share(task):
             return False
         files = self.search.files_of(ground.task, candidate)
         structure = tuning.structure(files)
@@ -84,19 +97,38 @@ class Tuner:
         if tuned and not again:
             return False
         count = state.studies.count.get(task, 0)
-        step = self._step(candidate) or (AGAIN if tuned else 0.0)
-        first = count * tuning.KNOBS if again else 0
-        knobs = tuning.plan(files, first=first, reach=REACH * step, tables=self._alone())
+        knobs, trials, opening, radius = (
+            self._wide(candidate, files, count if again else 0, tuned, left)
+            if self._alone()
+            else self._near(candidate, files)
+        )
         if len(knobs) < FEWEST_KNOBS:
             return False
-        trials = int(tuning.TRIALS * min(max(left / (CHEAP * tuning.TRIALS), 1.0), LONGEST))
+        name = f"{candidate.number}-{count + 1}"
         self.search.append(
             ev.StudyOpened(
-                task, f"{candidate.number}-{count + 1}", candidate.commit, candidate.fitness, structure,
-                tuple(knobs), trials, 0 if step else tuning.OPENING, why,
+                task, name, candidate.commit, candidate.fitness, structure, tuple(knobs), trials, opening, why, radius
             )
-        )  # fmt: skip
+        )
         return True
+
+    def _beyond_its_share(self, task: str) -> bool:
+        """Whether tuning has taken its share of the evaluations and one study's beginning more."""
+        if self._alone():
+            return False
+        spent = self.search.state.studies.evaluations.get(task, 0)
+        return spent > self.search.policy.tune * self.search.state.lineage.evaluated.get(task, 0)
+
+    def _near(self, candidate: Candidate, files: Mapping[str, bytes]) -> _Plan:
+        knobs = tuning.near(files)
+        step = min(max(self._step(candidate) or REGION, LEAST), MOST)
+        return knobs, tuning.NEAR_TRIALS * (len(knobs) + 1), 0, step / (2 * tuning.ROOM)
+
+    def _wide(self, candidate: Candidate, files: Mapping[str, bytes], before: int, tuned: bool, left: float) -> _Plan:
+        step = self._step(candidate) or (AGAIN if tuned else 0.0)
+        knobs = tuning.plan(files, first=before * tuning.KNOBS, reach=REACH * step)
+        trials = int(tuning.TRIALS * min(max(left / (CHEAP * tuning.TRIALS), 1.0), LONGEST))
+        return knobs, trials, 0 if step else tuning.OPENING, 0.0
 
     def _step(self, candidate: Candidate) -> float:
         """The size of step by which the lineage's numbers were moved with gain lately; 0 where none was."""
@@ -106,7 +138,7 @@ class Tuner:
     def _close_if_over(self, ground: Ground, study: Study) -> None:
         base = study.base if study.base is not None else float("-inf")
         parent = self.search.state.candidates.get(study.candidate)
-        patience = tuning.patience(len(study.knobs))
+        patience = tuning.near_patience(len(study.knobs)) if study.radius else tuning.patience(len(study.knobs))
         if parent is None or not parent.eligible:
             why = "its candidate left the search"
         elif tuning.finished([fitness for _, fitness in study.results], base, study.trials, study.opening, patience):
@@ -119,15 +151,12 @@ class Tuner:
     # ---- trials --------------------------------------------------------------------------------------------------
 
     def due(self, task: str) -> bool:
-        """Whether a trial may be ordered now: a study has some left, and tuning is within its share."""
+        """Whether a trial may be ordered now: a study has some left, and a near one none under way."""
         state = self.search.state
         study = state.studies.open.get(task)
         if study is None or study.asked >= study.trials:
             return False
-        if self._alone():
-            return True
-        spent = state.studies.evaluations.get(task, 0) + len(study.briefs) + len(study.born)
-        return spent < self.search.policy.tune * state.lineage.evaluated.get(task, 0) + tuning.TRIALS
+        return not (study.radius and (study.briefs or study.born))
 
     def order(self, task: str) -> Choice:
         """The next trial of the open study. `done` names the trials it may learn from, so that a replay sees the same."""
@@ -139,6 +168,7 @@ class Tuner:
             "opening": study.opening,
             "done": sorted(number for number, _ in study.results),
             "knobs": [dict(knob) for knob in study.knobs],
+            **({"radius": study.radius} if study.radius else {}),
         }
         return Choice("tune", (study.candidate,), parent.island, hint=hint)
 

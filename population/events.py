@@ -19,7 +19,7 @@ from evolve.tasks.evidence import Evidence
 from evolve.tasks.records import from_json, to_json
 from evolve.tasks.verdict import Calibration, Verdict
 
-SCHEMA = (1, 3)
+SCHEMA = (1, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,6 +486,7 @@ class StudyOpened(Event):
 
     study: its id. fitness: of the candidate at that time. structure: digest of the program without its numbers.
     knobs: plain JSON, as `evolve.mutators.tune.plan` gives them. trials: most of them; opening: the quasi-random ones.
+    radius: of the first trust region, in knob ranges; 0: a wide study, without one.
     """
 
     kind: ClassVar[str] = "study_opened"
@@ -498,6 +499,7 @@ class StudyOpened(Event):
     trials: int
     opening: int
     why: str = ""
+    radius: float = 0.0
 
     def speaks_of(self) -> tuple[str, ...]:
         return (self.candidate,)

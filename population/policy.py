@@ -24,7 +24,7 @@ class Policy:
                   failed candidate, and of taking an idea over from another task, where a mutator answers them.
     novelty:      weigh parents by their distance to others. duplicates: refuse a known program before it is paid for.
     fingerprints: refuse a program that behaves as a known one on the task's probes.
-    tune:         most of the evaluations that studies of the numeric tuner may take.
+    tune:         share of the evaluations up to which studies of the numeric tuner are opened.
     ladder:       climb the plateau ladder. patience: share of the budget without a gain that calls for its next rung.
     lineages:     let the ladder's last steps start new lineages, and restart.
     tactics:      ask for new families at a plateau. resample: repeat the brief that broke through, so many times.
@@ -45,7 +45,7 @@ class Policy:
     novelty: bool = True
     duplicates: bool = True
     fingerprints: bool = True
-    tune: float = 0.0
+    tune: float = 0.15
     ladder: bool = True
     patience: float = 0.05
     lineages: bool = False

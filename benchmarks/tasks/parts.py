@@ -1,4 +1,4 @@
-"""What the key-less parts of the policy are worth on three models of bundled tasks, each arm at equal evaluations.
+"""What the key-less parts of the policy are worth on bundled tasks and on models of them, each arm at equal evaluations.
 
     python benchmarks/tasks/parts.py [--seeds 4] [--models NAME,...] [--arms NAME,...]     # appends to parts.jsonl
     python benchmarks/tasks/parts.py --summary                                             # only what is on record
@@ -7,6 +7,11 @@
 Whole searches with the real archive and mutators; only the evaluator is a model in this process, which reads the numbers
 (or signs) out of the program's text and executes nothing: circles (52 numbers, circle_packing), coefficients (six, a
 polynomial for 2**x), signs (a string of 64, low_autocorrelation). A candidate whose text it cannot read is invalid.
+
+`circle_packing` and `exp2_in_c` are the real tasks with their own evaluators, in the jail.
+
+Rows of the arms `tune` and `both` are of an earlier tuner (quasi-random trials and CMA-ES over wide ranges), which is no
+longer what a search with other mutators does; they stay for the record.
 
 An arm is a policy (population/policy.py) that differs from `base` in the parts named. A row is appended for each finished
 run; one on record is not run again.
@@ -32,17 +37,18 @@ from evolve import api
 from evolve.evaluators.evaluator import Job, Stage
 from evolve.evaluators.executors import InProcessExecutor
 from evolve.opening import Opened
+from evolve.session import Session
 from evolve.settings import RunSettings
 from evolve.tasks.evidence import Evidence, Failure, FailureKind, Sample
+from evolve.tasks.statistics import t_quantile, variance
 
 HERE = Path(__file__).resolve().parent
 TASKS = HERE.parents[1] / "tasks"
 BASE = {"tune": 0.0, "ladder": False}
 ARMS: dict[str, dict[str, Any]] = {
     "base": {},
-    "tune": {"tune": 0.15},
+    "near": {"tune": 0.15},
     "ladder": {"ladder": True, "lineages": True},
-    "both": {"tune": 0.15, "ladder": True, "lineages": True},
 }
 TOML = """
 [task]
@@ -97,6 +103,10 @@ MODELS: dict[str, tuple[Callable[[Mapping[str, Any]], float], int]] = {
     "circles": (circles, 800), "coefficients": (coefficients, 500), "signs": (signs, 500),
 }  # fmt: skip
 """Name -> (score, evaluations of a run)."""
+
+
+REAL = {"circle_packing": 600, "exp2_in_c": 300}
+"""Bundled tasks -> evaluations of a run."""
 
 
 def program(model: str) -> str:
@@ -160,18 +170,40 @@ def search(model: str, arm: str, seed: int, evaluations: int) -> dict[str, Any]:
         settings = RunSettings(
             where=Path(place), seed=seed, workers=1, evaluations=evaluations, publish=False, control=False, policy={**BASE, **ARMS[arm]},
         )  # fmt: skip
-        session = api.open_session(settings, executor=lambda opened: InProcessExecutor({"model": Model(opened, score)}, 1))
-        load, began = os.getloadavg()[0], time.monotonic()
-        result = api.run(session)
-        state = session.state
-        reigns = state.lineage.reigns.get("model", [])
-        marks = {share: max((r.fitness or 0.0 for r in reigns if r.evaluated <= share * evaluations), default=None) for share in (0.25, 0.5)}
-        return {
-            "model": model, "arm": arm, "seed": seed, "evaluations": result.evaluations, "best": result.best["model"].fitness,
-            "at": marks, "by_tuning": sum(state.candidates[r.candidate].operator.startswith("tune/") for r in reigns),
-            "promotions": len(reigns), "tuned": state.studies.evaluations.get("model", 0),
-            "steps": state.plateaus.count.get("model", 0), "seconds": round(time.monotonic() - began, 1), "load": round(load, 1),
-        }  # fmt: skip
+        return played(api.open_session(settings, executor=lambda opened: InProcessExecutor({"model": Model(opened, score)}, 1)), model, arm)
+
+
+def real(task: str, arm: str, seed: int, evaluations: int) -> dict[str, Any]:
+    """One run of a bundled task in a folder of its own; its row."""
+    with tempfile.TemporaryDirectory(prefix="evolve-parts-") as place:
+        settings = RunSettings(
+            tasks=(task,), where=Path(place), seed=seed, workers=1, evaluations=evaluations, publish=False, control=False,
+            policy={**BASE, **ARMS[arm]},
+        )  # fmt: skip
+        return played(api.open_session(settings), task, arm)
+
+
+def played(session: Session, model: str, arm: str) -> dict[str, Any]:
+    load, began = os.getloadavg()[0], time.monotonic()
+    result = api.run(session)
+    state, (task, best) = session.state, next(iter(result.best.items()))
+    reigns, evaluations = state.lineage.reigns.get(task, []), result.evaluations
+    marks = {share: max((r.fitness or 0.0 for r in reigns if r.evaluated <= share * evaluations), default=None) for share in (0.25, 0.5)}
+    return {
+        "model": model, "arm": arm, "seed": session.search.seed, "evaluations": evaluations, "best": best.fitness,
+        "at": marks, "by_tuning": sum(state.candidates[r.candidate].operator.startswith("tune/") for r in reigns),
+        "promotions": len(reigns), "tuned": state.studies.evaluations.get(task, 0),
+        "steps": state.plateaus.count.get(task, 0), "seconds": round(time.monotonic() - began, 1), "load": round(load, 1),
+    }  # fmt: skip
+
+
+def lead(pairs: Sequence[tuple[float, float]]) -> list[float] | None:
+    """Mean difference of pairs and Student's 95% interval of it; None for fewer than three."""
+    if len(pairs) < 3:
+        return None
+    gaps = [a - b for a, b in pairs]
+    half = t_quantile(0.975, len(gaps) - 1) * math.sqrt(variance(gaps) / len(gaps))
+    return [round(value, 4) for value in (statistics.fmean(gaps), statistics.fmean(gaps) - half, statistics.fmean(gaps) + half)]
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -179,7 +211,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     out = []
     for model in dict.fromkeys(row["model"] for row in rows):
         base = {row["seed"]: row["best"] for row in rows if row["model"] == model and row["arm"] == "base"}
-        for arm in ARMS:
+        for arm in dict.fromkeys(row["arm"] for row in rows):
             mine = {row["seed"]: row["best"] for row in rows if row["model"] == model and row["arm"] == arm}
             if not mine:
                 continue
@@ -187,7 +219,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             out.append({
                 "model": model, "arm": arm, "runs": len(mine), "min": round(min(mine.values()), 4),
                 "median": round(statistics.median(mine.values()), 4), "max": round(max(mine.values()), 4),
-                "over_base": [sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)],
+                "over_base": [sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)], "lead": lead(pairs),
             })  # fmt: skip
     return out
 
@@ -207,10 +239,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done = {(row["model"], row["arm"], row["seed"]) for row in rows}
     for seed in range(0 if options.summary else 1 if options.smoke else options.seeds):
         for model in options.models.split(","):
+            run = real if model in REAL else search
+            evaluations = 60 if options.smoke else REAL[model] if model in REAL else MODELS[model][1]
             for arm in options.arms.split(","):
                 if (model, arm, seed) in done:
                     continue
-                rows.append(search(model, arm, seed, 60 if options.smoke else MODELS[model][1]))
+                rows.append(run(model, arm, seed, evaluations))
                 print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
                 if not options.smoke:
                     with options.out.open("a") as file:

@@ -1,7 +1,8 @@
 """Numbers handed to a classical optimiser: a study tunes the literals of one program, each trial a candidate of its own.
 
-A study is a parent and a list of knobs. Its first trials are quasi-random (Halton 1960, rotated as in Cranley and
-Patterson 1976), then CMA-ES (Hansen 2016; the `cmaes` library) goes on from the best of them. The optimiser has no
+A study is a parent and a list of knobs, and one of two kinds. A wide one: its first trials are quasi-random (Halton 1960,
+rotated as in Cranley and Patterson 1976), then CMA-ES (Hansen 2016; the `cmaes` library) goes on from the best of them. A near
+one: a trust-region method goes from the program's own numbers, one trial after the other (mutators/trust.py). The optimiser has no
 state of its own: each proposal rebuilds it from the study's trials that the desk shows, whose values are read back
 from the candidates' files. So it is a pure function of the lineage, and a resume is a replay. No model is needed.
 
@@ -10,6 +11,7 @@ The search decides when to open a study and how many trials it gets (evolve/stud
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import re
@@ -20,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from cmaes import CMA, SepCMA
 
-from evolve.mutators import Desk
+from evolve.mutators import Desk, trust
 from evolve.mutators.numeric import Number
 from evolve.mutators.workpiece import Workpiece
 from evolve.population.brief import Brief, Proposal
@@ -41,6 +43,16 @@ TABLE = 4
 
 SPREAD = 4.0
 """A lone positive number is tuned from value / SPREAD to value x SPREAD, on a logarithmic scale."""
+
+ROOM = 20.0
+"""A near study's knobs may move so many natural steps each way: far beyond where it will go."""
+
+LIKE = 100.0
+"""Numbers whose sizes differ by less than this factor are steps of one size apart in a near study: those of one formula
+usually are, and a model's region should be round (measured: docs/search.md)."""
+
+NEAR_TRIALS = 12
+"""Trials of a near study that keeps gaining, times its knobs and one more."""
 
 MANY = 16
 """Knobs from which on only the diagonal of the covariance is learnt (Ros and Hansen 2008)."""
@@ -126,6 +138,27 @@ def plan(
     start = first % len(ranked) if len(ranked) > most else 0
     chosen = (ranked[start:] + ranked[:start])[:most]
     return [to_json(knob) for _, _, _, knob in sorted(chosen, key=lambda r: r[1:3])]
+
+
+def near(files: Mapping[str, bytes], most: int = KNOBS) -> list[dict[str, object]]:
+    """Knobs of a near study: separate real numbers, the most promising first, at most `most`. One size of step for all where
+    they are of like size, else each its own."""
+    ranked = []
+    for path in sorted(files):
+        piece = Workpiece.of(path, files[path])
+        for number in piece.numbers:
+            rank = _rank(piece.content, number)
+            if rank is not None and rank < TABLE and number.kind == "float" and math.isfinite(number.value):
+                ranked.append((rank, path, number.start, number))
+    chosen = sorted(sorted(ranked, key=lambda r: r[:3])[:most], key=lambda r: r[1:3])
+    sizes = sorted(abs(number.value) for *_, number in chosen if number.value)
+    alike = bool(sizes) and sizes[-1] < LIKE * sizes[0]
+    out: list[dict[str, object]] = []
+    for _, path, start, number in chosen:
+        half = ROOM * (sizes[len(sizes) // 2] if alike else number.scale or 1.0)
+        value = number.value
+        out.append(to_json(Knob(path, start, number.end, value, value - half, value + half, bare=number.signed)))
+    return out
 
 
 _NAMED = re.compile(rb"^[ \t]*[A-Za-z_]\w*[ \t]*(?::[^=\n]+)?=[ \t]*[-(]*$")
@@ -228,6 +261,11 @@ def _values(
 def patience(knobs: int) -> int:
     """Trials in a row without a gain that end a study: two generations of CMA-ES, and PATIENCE at least."""
     return max(PATIENCE, 2 * (4 + int(3 * math.log(max(knobs, 2)))))
+
+
+def near_patience(knobs: int) -> int:
+    """Trials in a row without a gain that end a near study: all that its first model is made of, and two steps."""
+    return 2 * knobs + 3
 
 
 def finished(
@@ -335,7 +373,8 @@ def _primes(count: int) -> list[int]:
 @dataclass(frozen=True, slots=True)
 class Tune:
     """Answers operator "tune". hint: study (its id), trial (its number from 0), knobs (of `plan`; left out: planned),
-    opening (quasi-random trials; left out: OPENING), done (numbers of the trials it may learn from; left out: all)."""
+    opening (quasi-random trials; left out: OPENING), done (numbers of the trials it may learn from; left out: all), radius
+    (of a near study's first region in knob ranges; left out or 0: a wide one)."""
 
     name: str = "tune"
     operators: tuple[str, ...] = ("tune",)
@@ -353,8 +392,17 @@ class Tune:
         trials = trials_of(study, knobs, parent, desk)
         if isinstance(done, list | tuple):
             trials = [trial for trial in trials if trial.number in done]
-        seed = int.from_bytes(study.encode()[-8:].rjust(8, b"\0"), "big") ^ 0x5DEECE66D
-        point = next_point(knobs, trials, number, seed, desk.candidate(parent).fitness, quasi)
+        base, radius = desk.candidate(parent).fitness, brief.hint.get("radius")
+        if isinstance(radius, float) and radius > 0 and base is not None:
+            start = [knob.where(knob.value) for knob in knobs]
+            values = {trial.number: trial.fitness for trial in trials}
+            found = await asyncio.to_thread(trust.next_point, start, base, values, number, radius)
+            if found is None:
+                return Proposal(stillborn="the trust region shrank to nothing", operator=name)
+            point = found
+        else:
+            seed = int.from_bytes(study.encode()[-8:].rjust(8, b"\0"), "big") ^ 0x5DEECE66D
+            point = next_point(knobs, trials, number, seed, base, quasi)
         changed = edited(files, knobs, point)
         if not changed:
             return Proposal(stillborn="the trial's numbers are the parent's own", operator=name)

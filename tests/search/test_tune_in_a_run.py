@@ -74,8 +74,27 @@ def test_a_new_best_is_tuned_and_the_gain_is_the_tuners(tmp_path: Path) -> None:
     trials = [c for c in state.candidates.values() if c.operator.startswith("tune/")]
     tuning, work = state.ledger.spent_on("tuning"), state.ledger.spent_on("work")
     assert tuning["evaluations"] == len([c for c in trials if c.verdict]) > 8
+    assert all(e.radius > 0 and e.opening == 0 for e in opened), "near ones"
+    assert not any(_overlapping(events, e.study) for e in opened), "a trial is asked for when the one before has an end"
     assert tuning["evaluations"] + work["evaluations"] == state.ledger.evaluations == 60
     assert load(dump(Checkpoint(state, {}))) is not None
+
+
+def _overlapping(events: list[ev.Event], study: str) -> bool:
+    under_way: set[int] = set()
+    briefs: dict[str, int] = {}
+    for event in events:
+        if isinstance(event, ev.Asked) and event.brief.hint.get("study") == study:
+            if under_way:
+                return True
+            under_way.add(event.brief.number)
+        elif isinstance(event, ev.Born) and event.brief in under_way:
+            briefs[event.candidate] = event.brief
+        elif isinstance(event, ev.Refused):
+            under_way.discard(event.brief)
+        elif isinstance(event, ev.Judged):
+            under_way.discard(briefs.pop(event.candidate, -1))
+    return False
 
 
 def test_no_more_than_its_share_goes_to_tuning(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import runpy
 from pathlib import Path
 from types import ModuleType
 
@@ -32,15 +33,22 @@ def test_models_score_their_seeds_as_the_tasks_do(parts: ModuleType) -> None:
 
 
 def test_a_run_makes_a_row_and_the_summary_pairs_seeds(parts: ModuleType) -> None:
-    rows = [parts.search("signs", arm, 1, 20) for arm in ("base", "both")]
+    rows = [parts.search("signs", arm, 1, 20) for arm in ("base", "near")]
     assert all(row["evaluations"] == 20 and row["best"] > 0.02 for row in rows)
     lines = {line["arm"]: line for line in parts.summary(rows)}
-    assert set(lines) == {"base", "both"} and lines["base"]["over_base"] == [0, 0]
+    assert set(lines) == {"base", "near"} and lines["base"]["over_base"] == [0, 0]
+
+
+def test_the_lead_of_pairs() -> None:
+    found = runpy.run_path(str(SCRIPT))["lead"]([(2.0, 1.0), (3.0, 1.0), (4.0, 1.0)])
+    assert found == pytest.approx([2.0, 2.0 - 4.303 / 3**0.5, 2.0 + 4.303 / 3**0.5], abs=1e-3)
+    assert runpy.run_path(str(SCRIPT))["lead"]([(1.0, 1.0)]) is None
 
 
 def test_the_rows_on_record_are_whole_runs(parts: ModuleType) -> None:
     import json
 
     rows = [json.loads(line) for line in (SCRIPT.parent / "parts.jsonl").read_text().splitlines()]
-    assert all(row["evaluations"] == parts.MODELS[row["model"]][1] for row in rows)
+    whole = {**{name: most for name, (_, most) in parts.MODELS.items()}, **parts.REAL}
+    assert all(row["evaluations"] == whole[row["model"]] for row in rows)
     assert len({(row["model"], row["arm"], row["seed"]) for row in rows}) == len(rows)
