@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from evolve.mutators import numeric
+from evolve.mutators import numeric, trust
 from evolve.mutators import tune as tuning
 from evolve.mutators.outside import OUTSIDE
 from evolve.population import events as ev
@@ -120,7 +120,7 @@ class Tuner:
         return spent > self.search.policy.tune * self.search.state.lineage.evaluated.get(task, 0)
 
     def _near(self, candidate: Candidate, files: Mapping[str, bytes]) -> _Plan:
-        knobs = tuning.near(files)
+        knobs = tuning.near(files) if trust.available() else []
         step = min(max(self._step(candidate) or REGION, LEAST), MOST)
         return knobs, tuning.NEAR_TRIALS * (len(knobs) + 1), 0, step / (2 * tuning.ROOM)
 
