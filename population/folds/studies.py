@@ -12,7 +12,8 @@ from evolve.population import events as ev
 @dataclass(slots=True)
 class Study:
     """asked: trials ordered so far. results: (trial, fitness) in the order of their ends, None without one.
-    base: the tuned candidate's fitness. radius: of a near study's first trust region, 0 for a wide one. briefs, born: brief -> trial and commit -> trial of those under way."""
+    base: the tuned candidate's fitness. radius: of a near study's first trust region, 0 for a wide one.
+    briefs, born: brief -> trial and commit -> trial of those under way."""
 
     id: str
     candidate: str
