@@ -1,7 +1,8 @@
 """When the numbers of a program are handed to the numeric tuner, and for how long.
 
 A study is opened for an island's new best whose structure (the program without its numbers) had none yet, and at a
-plateau for the champion. It is a near one, of the program's separate real numbers. Tables of numbers are left to other
+plateau for the champion. Where the task says how, it is one polish with gradients, of every new best. Else it is a near one,
+of the program's separate real numbers. Tables of numbers are left to other
 mutators: a few of many coordinates gain little for what their study costs (docs/search.md). Where nobody but the tuner writes
 programs, studies are wide ones of whatever numbers there are. A study ends by the tuner's own rule
 (`evolve.mutators.tune.finished`). Its trials are candidates like any others, charged as class "tuning"; none is opened while
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from evolve.mutators import numeric, trust
+from evolve.mutators import numeric, polish, trust
 from evolve.mutators import tune as tuning
 from evolve.mutators.outside import OUTSIDE
 from evolve.population import events as ev
@@ -89,14 +90,23 @@ class Tuner:
         if not self._answered() or task in state.studies.open or candidate.fitness is None:
             return False
         left = self.search.asker.evaluations_left()
-        if left < (1 if self._alone() else tuning.TRIALS) or self._beyond_its_share(task):
+        if left < (1 if self._alone() or polish.hook_of(ground.task) else tuning.TRIALS) or self._beyond_its_share(task):
             return False
         files = self.search.files_of(ground.task, candidate)
         structure = tuning.structure(files)
         tuned = (task, structure) in state.studies.tuned
-        if tuned and not again:
+        polishing = trust.available() and polish.hook_of(ground.task) is not None
+        if polishing and candidate.operator.startswith("tune/"):  # polished already
+            return False
+        if tuned and not again and not polishing:
             return False
         count = state.studies.count.get(task, 0)
+        if polishing:
+            made = ev.StudyOpened(
+                task, f"{candidate.number}-{count + 1}", candidate.commit, candidate.fitness, structure, (), 1, 0, why, polish=True
+            )
+            self.search.append(made)
+            return True
         knobs, trials, opening, radius = (
             self._wide(candidate, files, count if again else 0, tuned, left)
             if self._alone()
@@ -169,6 +179,7 @@ class Tuner:
             "done": sorted(number for number, _ in study.results),
             "knobs": [dict(knob) for knob in study.knobs],
             **({"radius": study.radius} if study.radius else {}),
+            **({"polish": True} if study.polish else {}),
         }
         return Choice("tune", (study.candidate,), parent.island, hint=hint)
 

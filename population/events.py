@@ -486,7 +486,7 @@ class StudyOpened(Event):
 
     study: its id. fitness: of the candidate at that time. structure: digest of the program without its numbers.
     knobs: plain JSON, as `evolve.mutators.tune.plan` gives them. trials: most of them; opening: the quasi-random ones.
-    radius: of the first trust region, in knob ranges; 0: a wide study, without one.
+    radius: of the first trust region, in knob ranges; 0: a wide study, without one. polish: one polish by the task's gradients.
     """
 
     kind: ClassVar[str] = "study_opened"
@@ -500,6 +500,7 @@ class StudyOpened(Event):
     opening: int
     why: str = ""
     radius: float = 0.0
+    polish: bool = False
 
     def speaks_of(self) -> tuple[str, ...]:
         return (self.candidate,)

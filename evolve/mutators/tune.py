@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from cmaes import CMA, SepCMA
 
-from evolve.mutators import Desk, trust
+from evolve.mutators import Desk, polish, trust
 from evolve.mutators.numeric import Number
 from evolve.mutators.workpiece import Workpiece
 from evolve.population.brief import Brief, Proposal
@@ -374,7 +374,7 @@ def _primes(count: int) -> list[int]:
 class Tune:
     """Answers operator "tune". hint: study (its id), trial (its number from 0), knobs (of `plan`; left out: planned),
     opening (quasi-random trials; left out: OPENING), done (numbers of the trials it may learn from; left out: all), radius
-    (of a near study's first region in knob ranges; left out or 0: a wide one)."""
+    (of a near study's first region in knob ranges; left out or 0: a wide one), polish (true: one polish with gradients)."""
 
     name: str = "tune"
     operators: tuple[str, ...] = ("tune",)
@@ -382,6 +382,8 @@ class Tune:
 
     async def propose(self, brief: Brief, desk: Desk) -> Proposal:
         parent = brief.parents[0]
+        if brief.hint.get("polish"):
+            return await polish.propose(brief, desk, label(str(brief.hint.get("study")), _whole(brief.hint.get("trial"))))
         files = desk.files(parent)
         knobs = knobs_of(brief.hint.get("knobs"), files)
         study, number = str(brief.hint.get("study", parent[:12])), _whole(brief.hint.get("trial"))

@@ -12,7 +12,7 @@ from evolve.population import events as ev
 @dataclass(slots=True)
 class Study:
     """asked: trials ordered so far. results: (trial, fitness) in the order of their ends, None without one.
-    base: the tuned candidate's fitness. radius: of a near study's first trust region, 0 for a wide one.
+    base: the tuned candidate's fitness. radius: of a near study's first trust region, 0 for a wide one. polish: a single polish.
     briefs, born: brief -> trial and commit -> trial of those under way."""
 
     id: str
@@ -22,6 +22,7 @@ class Study:
     opening: int
     base: float | None = None
     radius: float = 0.0
+    polish: bool = False
     asked: int = 0
     results: list[tuple[int, float | None]] = field(default_factory=list)
     briefs: dict[int, int] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class Studies:
 
     def on_study_opened(self, event: ev.StudyOpened, recorded: ev.Recorded) -> None:
         self.open[event.task] = Study(
-            event.study, event.candidate, event.knobs, event.trials, event.opening, event.fitness, event.radius
+            event.study, event.candidate, event.knobs, event.trials, event.opening, event.fitness, event.radius, event.polish
         )
         self.tuned.add((event.task, event.structure))
         self.count[event.task] = self.count.get(event.task, 0) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from evolve.population.brief import Brief, Proposal
 from evolve.population.checkpoint import Checkpoint, dump, load
 from evolve.population.policy import Policy
 from evolve.session import Session
-from evolve.tasks.evidence import Failure
-from tests.search.scene import Climb, Numbers, history, make_repository, open_toy
+from evolve.tasks.evidence import Failure, FailureKind
+from tests.search.scene import TOML, Climb, Numbers, history, make_repository, open_toy
 
 PEAK = 'X = 50.0\nY = 20.0\n\n\nprint(f"score: {X + Y}")\n'
 
@@ -160,3 +161,55 @@ def test_a_run_keeps_its_policy_and_an_unknown_part_is_named(tmp_path: Path) -> 
         Policy.of({"iland": 2})
     with pytest.raises(UsageError, match=r"must be 0\.\.1"):
         Policy.of({"elite": 2})
+
+
+HOOK = '''
+TABLE = "program.py:XY"
+
+def problem(numbers):
+    x, y = numbers
+    return {"start": [x, y], "objective": lambda v: ((v[0] - 57) ** 2 + (v[1] - 23) ** 2, [2 * (v[0] - 57), 2 * (v[1] - 23)]),
+            "numbers": lambda v: v.tolist()}
+'''
+
+
+class Pair(Peak):
+    """The peak of a pair XY."""
+
+    def _value(self, tree: str) -> float | Failure:
+        text = (self.opened.archive.store.file(tree, "program.py") or b"").decode()
+        match = re.match(r"XY = \[([^,]+), ([^\]]+)\]", text)
+        if match is None:
+            return Failure(FailureKind.METRIC, "no pair")
+        x, y = float(match[1]), float(match[2])
+        return -((x - 57.0) ** 2) - (y - 23.0) ** 2
+
+
+class Nudge(Climb):
+    async def propose(self, brief: Brief, desk: object) -> Proposal:
+        text = desk.files(brief.parents[0])["program.py"].decode()  # type: ignore[attr-defined]
+        x, _, y = text.splitlines()[0].partition("[")[2].rstrip("]").partition(",")
+        return Proposal({"program.py": f"XY = [{float(x) + 0.5 + brief.number / 1000}, {y}]\n".encode()}, "nudge", "nudge")
+
+
+def test_a_task_that_says_how_is_polished_with_gradients(tmp_path: Path) -> None:
+    """One candidate a polish, charged as tuning, its request on record."""
+    from evolve import api
+    from evolve.evaluators.executors import InProcessExecutor
+    from evolve.settings import RunSettings
+
+    toml = TOML + '[evaluate.settings]\npolish = "polish.py"\n'
+    place = make_repository(tmp_path / "r", toml=toml, program="XY = [50.0, 20.0]\n")
+    (place / "polish.py").write_text(HOOK)
+    settings = RunSettings(where=place, evaluations=12, seed=1, control=False, publish=False, workers=1, policy={"opening": 2})
+    made = api.open_session(
+        settings, mutators={"grow": Nudge(), "tune": Tune()}, executor=lambda opened: InProcessExecutor({"toy": Pair(opened)}, 1)
+    )
+    result = asyncio.run(made.run())
+    fitness = result.best["toy"].fitness
+    assert fitness is not None and fitness > -1e-6, "the peak, by one polish"
+    events = [recorded.event for recorded in Archive.open(place).events("toy")]
+    opened = [e for e in events if isinstance(e, ev.StudyOpened)]
+    asked = [e for e in events if isinstance(e, ev.Requested) and e.model == "slsqp"]
+    assert opened and all(e.polish and e.trials == 1 and not e.knobs for e in opened) and len(asked) == len(opened)
+    assert made.state.ledger.spent_on("tuning")["evaluations"] >= 1
