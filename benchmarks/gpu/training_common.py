@@ -105,7 +105,9 @@ class Bench:
         own = work / f"sandbox-{os.getpid()}"
         modules = supervisor.preload(KINDS["30s" if on_gpu else "cpu"])
         self.sandbox = open_sandbox(own, gpus=gpus if on_gpu else 0, preload=modules)
+        self.second = None
         if on_gpu:
+            self.second = open_sandbox(own.with_name(f"{own.name}-2"), gpus=gpus, preload=modules)
             import torch
 
             torch.zeros(1, device="cuda")  # an evaluator's process has its context from the first run on
@@ -190,7 +192,9 @@ class Bench:
         (folder / "train.py").write_text(variants.source(track.task, variant))
         hidden = supervisor.masks(track, self.work, self.sandbox.rung)
         program = Program(folder, lower=lower)
-        found = sample(self.sandbox, program, track, found_data, seed_of(block), hidden=hidden, keep=keep)
+        found = sample(
+            self.sandbox, program, track, found_data, seed_of(block), hidden=hidden, keep=keep, second=self.second
+        )
         if keep and found.failure is None:
             self._kept(name, keep)
         out: Line = {
@@ -212,6 +216,8 @@ class Bench:
 
     def close(self) -> None:
         self.sandbox.close()
+        if self.second is not None:
+            self.second.close()
 
 
 def shown(line: Line) -> str:

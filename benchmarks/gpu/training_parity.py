@@ -288,6 +288,23 @@ def verdict(lines: list[dict[str, Any]]) -> str:
     return "\n".join(out)
 
 
+def prepared(options: argparse.Namespace) -> tuple[str, Dataset, int, int]:
+    """(device, rows, rows of a batch, steps) of a run, the GPU's attention kernel chosen; few and small ones with --dry."""
+    if options.dry:
+        os.environ["TORCHDYNAMO_DISABLE"] = "1"
+    import torch
+
+    if options.dry:
+        from evolve.evaluators.training import data as packed
+
+        torch.set_num_threads(1)
+        return "cpu", packed.load(tracks.TRACKS["nanochat/cpu"], None, cache=options.work / "data"), 8, 16
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    return "cuda", common.unpacked(options.data, options.work), 64, options.steps
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--upstream", type=Path, required=True)
@@ -301,21 +318,9 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true")
     options = parser.parse_args()
     began = time.monotonic()
-    if options.dry:
-        os.environ["TORCHDYNAMO_DISABLE"] = "1"
+    device, data, rows, steps = prepared(options)
     import torch
 
-    device = "cpu" if options.dry else "cuda"
-    if options.dry:
-        from evolve.evaluators.training import data as packed
-
-        torch.set_num_threads(1)
-        data, rows, steps = packed.load(tracks.TRACKS["nanochat/cpu"], None, cache=options.work / "data"), 8, 16
-    else:
-        data, rows, steps = common.unpacked(options.data, options.work), 64, options.steps
-        torch.backends.cuda.enable_cudnn_sdp(True)
-        torch.backends.cuda.enable_flash_sdp(False)
-        torch.backends.cuda.enable_mem_efficient_sdp(False)
     raw = Path(options.out) / "parity.jsonl"
     raw.parent.mkdir(parents=True, exist_ok=True)
     lines = common.read([*options.have, raw])

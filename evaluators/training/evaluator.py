@@ -20,13 +20,15 @@ from typing import Any
 
 from evolve.evaluators.bench import checked, logs, order, private_folders
 from evolve.evaluators.evaluator import Job, Site, Stage
+from evolve.evaluators.kernels import gpus
 from evolve.evaluators.machine import machine
 from evolve.evaluators.materialise import Workshop
 from evolve.evaluators.sandbox.ladder import open_sandbox
+from evolve.evaluators.sandbox.local import LocalSandbox
 from evolve.evaluators.training import curves, data, noise, screen, speedrun, supervisor, tracks
 from evolve.evaluators.training.sample import Sampled, sample
 from evolve.evaluators.training.supervisor import Program
-from evolve.tasks.errors import TaskError
+from evolve.tasks.errors import InfrastructureError, TaskError
 from evolve.tasks.evidence import Artifact, Check, Cost, Evidence, Failure, FailureKind, Sample
 from evolve.tasks.verdict import CONFIRM, STRICT
 
@@ -167,7 +169,15 @@ class TrainingEvaluator:
         engine = self.engine
         program, keep = engine.program(tree, self.entry)
         result = sample(
-            engine.sandbox, program, self.track, engine.data, seed, hidden=engine.hidden, stop=stop, keep=keep
+            engine.sandbox,
+            program,
+            self.track,
+            engine.data,
+            seed,
+            hidden=engine.hidden,
+            stop=stop,
+            keep=keep,
+            second=engine.second,
         )
         engine.kept(keep)
         if result.failure is None:
@@ -216,22 +226,25 @@ class TrainingEvaluator:
 
 
 class _Engine:
-    """What one slot keeps between jobs: the sandbox, the data, trees in folders, the seed's compile cache."""
+    """What one slot keeps between jobs: its cards, the sandbox, the data, trees in folders, the seed's compile cache."""
 
     def __init__(self, site: Site, track: tracks.Track, settings: Mapping[str, Any], own: Path) -> None:
         self.site, self.track = site, track
+        self.leases = _cards(track)
         self.data = data.load(track, settings.get("data"))
         self.workshop = Workshop(site.archive, own / "trees")
-        self.sandbox = open_sandbox(
-            own / "sandbox",
-            unsafe=site.unsafe,
-            gpus=track.gpus,
-            rung=site.rung,
-            preload=supervisor.preload(track),
-            hide=private_folders(site),
-        )
+        self.sandbox = self._open(own / "sandbox")
+        self.second = self._open(own / "second") if track.gpus else None
+        """For the second scorer, which has its GPU ready by the time the first one is done."""
         self.hidden = supervisor.masks(track, own, self.sandbox.rung)
         self._cache = Path(site.scratch) / f"compiled-{track.name}"
+
+    def _open(self, scratch: Path) -> LocalSandbox:
+        site, track = self.site, self.track
+        return open_sandbox(
+            scratch, unsafe=site.unsafe, gpus=track.gpus, rung=site.rung, preload=supervisor.preload(track),
+            hide=private_folders(site),
+        )  # fmt: skip
 
     def files(self, tree: str) -> dict[str, bytes]:
         """The editable files of a tree."""
@@ -267,7 +280,25 @@ class _Engine:
 
     def close(self) -> None:
         self.sandbox.close()
+        if self.second is not None:
+            self.second.close()
         self.workshop.close()
+        for lease in self.leases:
+            lease.close()
+
+
+def _cards(track: tracks.Track) -> list[gpus.Lease]:
+    """Lease the track's cards for this process, and see no others from now on. Raises InfrastructureError."""
+    if not track.gpus:
+        return []
+    if not gpus.cards():
+        raise InfrastructureError(
+            f"track {track.id} needs {track.gpus} NVIDIA GPU{'s' if track.gpus > 1 else ''} and none was found here; "
+            "--set evaluate.settings.track=cpu runs on any machine"
+        )
+    leases = gpus.several(track.gpus)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(lease.uuid for lease in leases)
+    return leases
 
 
 def _source() -> str:

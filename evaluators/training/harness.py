@@ -26,7 +26,7 @@ from evolve.evaluators.sandbox.worker import load
 from evolve.evaluators.training import cuda_ipc, wire
 from evolve.evaluators.training.wire import Line
 
-REHEARSAL_BATCHES = {"cuda": 6, "cpu": 2}
+REHEARSAL_BATCHES = {"cuda": 4, "cpu": 2}
 """Batches of dummy tokens a rehearsal serves; its progress goes from 0 to 1 over them."""
 
 MARGIN = 0.25
@@ -382,8 +382,13 @@ def score(fd: int, spec: Mapping[str, Any]) -> None:
         buffer = cuda_ipc.open_tensor(bytes.fromhex(setup["ipc"]), shape)
     else:
         buffer = torch.from_numpy(numpy.frombuffer(mmap.mmap(logits_fd, 0), dtype="float32")).reshape(shape)
-    line.send({"built": sum(p.numel() for p in model.parameters())})
     with torch.inference_mode():
+        if config["device"] != "cpu":
+            model(
+                torch.zeros(shape[:2], dtype=torch.int64, device=config["device"])
+            )  # kernels are loaded, libraries set up
+            torch.cuda.synchronize()
+        line.send({"built": sum(p.numel() for p in model.parameters())})
         while True:
             message, body, _ = line.receive()
             if "load" in message:

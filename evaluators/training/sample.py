@@ -37,9 +37,10 @@ class Sampled:
 
 def sample(
     sandbox: LocalSandbox, program: Program, track: Track, data: Dataset, seed: int, *, hidden: tuple[Mount, ...] = (),
-    stop: supervisor.Stop | None = None, keep: Path | None = None,
+    stop: supervisor.Stop | None = None, keep: Path | None = None, second: LocalSandbox | None = None,
 ) -> Sampled:  # fmt: skip
-    """Train with one seed and score. A candidate's failure is in the result; raises SandboxError and the like for ours."""
+    """Train with one seed and score. A candidate's failure is in the result; raises SandboxError and the like for ours.
+    second: another sandbox, for the second scorer's worker to start in meanwhile."""
     run = supervisor.train(sandbox, program, track, data, seed, hidden=hidden, stop=stop, keep=keep)
     cpu = run.outcome.cost.cpu if run.outcome else 0.0
     facts: dict[str, Any] = {
@@ -51,13 +52,13 @@ def sample(
         return Sampled(run.failure, seconds=run.seconds, cpu=cpu, curve=run.curve, facts=facts, gpu=run.gpu,
                        outcome=run.outcome)  # fmt: skip
     try:
-        score = scoring.score(sandbox, program, track, data, run.state, seed, hidden=hidden)
+        score = scoring.score(sandbox, program, track, data, run.state, seed, hidden=hidden, second=second)
         size = run.state.size
     finally:
         run.state.close()
     run.phases["scoring"] = score.phases
     facts |= {"scoring": round(score.seconds, 3), "first_loss": _plain(score.first_loss), "parameters": score.parameters,
-              "differences": score.differences, "state": size}  # fmt: skip
+              "differences": score.differences, "state": size, "logits": score.logits}  # fmt: skip
     checks = [*score.checks, *_untimed(run)]
     peak = run.gpu.get("peak_vram_mb", (run.outcome.peak if run.outcome else 0) / (1 << 20))
     names = ("val_bpb", "holdout_bpb") if track.metric == "bpb" else ("val_loss", "holdout_loss")

@@ -14,7 +14,8 @@ import math
 import random
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,7 @@ from evolve.evaluators.training.data import Dataset
 from evolve.evaluators.training.packing import Rows
 from evolve.evaluators.training.supervisor import Program, Shared
 from evolve.evaluators.training.tracks import Track
+from evolve.tasks import statistics as st
 from evolve.tasks.errors import InfrastructureError
 from evolve.tasks.evidence import Check, Failure, FailureKind, Outcome
 
@@ -42,8 +44,14 @@ A version looks at one secret position, so a leak at a share p of the positions 
 COLUMNS = 32
 """Secret columns of the vocabulary whose log-probabilities are compared."""
 
-TOLERANCE = {"cpu": (1e-3, 1e-4), "cuda": (5e-2, 4e-3)}
-"""Largest and mean difference in log-probability (nats) that rounding may make between two batches."""
+TOLERANCE = {"cpu": (1e-3, 1e-4), "cuda": (0.5, 2e-2)}
+"""Largest and mean difference in log-probability (nats) that rounding may make between two batches. Between two processes
+on a GPU it is nearly always none; once in 21 runs of a seed on an H100 it was 0.15 and 0.0045, in bf16."""
+
+NEAR, FAINT, SURE = 4, 0.005, 5.0
+"""What rounding may hide is looked for in the mean: how much more a row's true next tokens were expected, over the NEAR
+positions before its ending was replaced, than with another ending. More than FAINT nats by SURE standard errors, over the
+rows, is a look ahead; rounding favours neither."""
 
 FIRST_LOSS = 0.9
 """A model that has seen nothing has a loss of at least this share of ln V."""
@@ -57,7 +65,8 @@ Floats = npt.NDArray[np.float32]
 class Score:
     """nats and bytes summed over the targets that stand for text; `tokens` counts those targets.
 
-    first_loss: nats a token of a new model on the first training rows. checks: what the probes found.
+    first_loss: nats a token of a new model on the first training rows. checks: what the probes found. logits: how they
+    came here. phases: seconds from a worker's start to each point.
     """
 
     failure: Failure | None = None
@@ -71,6 +80,7 @@ class Score:
     differences: dict[str, float] = field(default_factory=dict)
     stderr: str = ""
     phases: dict[str, float] = field(default_factory=dict)
+    logits: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +108,16 @@ class _Worker:
         self.shared = Shared("logits", 4096 if self.direct else 4 * math.prod(self.shape))
         self.view = self.shared.map(write=True)
 
-    def start(self) -> int:
-        """Parameters of the model it built."""
+    def begin(self) -> None:
+        """Have it build the model; `built` waits for that."""
         setup: dict[str, Any] = {"setup": True}
         if self.direct:
             self.ipc = cuda_ipc.Buffer(self.shape)
             setup["ipc"] = self.ipc.handle.hex()
         self._ok(self.session.send(setup, descriptors=(self.state.fd, self.shared.fd)))
+
+    def built(self) -> int:
+        """Parameters of the model it built."""
         built = self._hear("built", self.track.wall)
         return built if type(built) is int else 0
 
@@ -112,13 +125,13 @@ class _Worker:
         self._ok(self.session.send({"load": self.state.size}))
         self._hear("loaded", ANSWER_SECONDS)
 
-    def score(self, rows: Rows) -> list[_Said]:
-        """At most `track.scoring` rows, uint16 [n, T + 1]. The last of a few rows is shown again to fill the batch, so
-        that every batch has the same shape."""
+    def score(self, rows: Rows, targets: Rows | None = None) -> list[_Said]:
+        """At most `track.scoring` rows, uint16 [n, T + 1]; nats of their own targets, or of those of other rows. The last
+        of a few rows is shown again to fill the batch, so that every batch has the same shape."""
         full = rows[np.minimum(np.arange(self.track.scoring), len(rows) - 1)]
         self._ok(self.session.send({"rows": len(full)}, np.ascontiguousarray(full[:, :-1]).tobytes()))
         self._hear("scored", ANSWER_SECONDS)
-        return self._read(rows)
+        return self._read(rows if targets is None else targets)
 
     def _read(self, rows: Rows) -> list[_Said]:
         import torch
@@ -157,19 +170,22 @@ class _Worker:
 
 def score(
     sandbox: LocalSandbox, program: Program, track: Track, data: Dataset, state: Shared, seed: int, *,
-    hidden: tuple[Mount, ...] = (), secret: random.Random | None = None,
+    hidden: tuple[Mount, ...] = (), secret: random.Random | None = None, second: LocalSandbox | None = None,
 ) -> Score:  # fmt: skip
-    """Score a trained state. The trainer must be dead. Raises InfrastructureError for what is not the candidate's."""
+    """Score a trained state. The trainer must be dead. Raises InfrastructureError for what is not the candidate's.
+
+    second: another sandbox, in which the second worker starts while the first one scores.
+    """
     secret = secret or random.Random(secrets.token_bytes(32))
-    out = _score(sandbox, program, track, data, state, seed, hidden, secret)
+    out = _score(sandbox, second, program, track, data, state, seed, hidden, secret)
     if out.failure is not None and cuda_ipc.OPEN in out.failure.message and cuda_ipc.usable:
         cuda_ipc.usable = False  # not between these namespaces: through shared host memory instead
-        out = _score(sandbox, program, track, data, state, seed, hidden, secret)
+        out = _score(sandbox, second, program, track, data, state, seed, hidden, secret)
     return out
 
 
 def _score(
-    sandbox: LocalSandbox, program: Program, track: Track, data: Dataset, state: Shared, seed: int,
+    sandbox: LocalSandbox, second: LocalSandbox | None, program: Program, track: Track, data: Dataset, state: Shared, seed: int,
     hidden: tuple[Mount, ...], secret: random.Random,
 ) -> Score:  # fmt: skip
     began = time.monotonic()
@@ -182,24 +198,37 @@ def _score(
     spec = {"entry": program.entry, "config": tracks.config(track, seed), "rows": track.scoring,
             "threads": 1 if track.device == "cpu" else 8}  # fmt: skip
 
-    def visit(work: Any) -> Any:
-        command = supervisor.command(program, track, hidden)
-        with sandbox.open(command, "evolve.evaluators.training.harness:score", (spec,)) as session:
-            worker = _Worker(session, track, state, columns)
+    @contextmanager
+    def worker(where: LocalSandbox) -> Iterator[_Worker]:
+        """A worker, ended afterwards. What it is refused for is in `out` then, and the block is left."""
+        command, refused = supervisor.command(program, track, hidden), False
+        with where.open(command, "evolve.evaluators.training.harness:score", (spec,)) as session:
+            made = _Worker(session, track, state, columns)
+            out.logits = "CUDA IPC" if made.direct else "shared memory"
             try:
-                return work(worker)
+                yield made
             except _Refusal as error:
-                out.failure = error.failure
-                return None
+                out.failure, refused = error.failure, True
             finally:
                 outcome = supervisor.end(session)
                 out.cpu += outcome.cost.cpu
-                out.stderr = outcome.stderr[-4000:]
-                worker.close()
+                if refused or not out.stderr:
+                    out.stderr = outcome.stderr[-4000:]
+                made.close()
 
-    said = visit(lambda worker: _first_visit(worker, track, data, every, order, set(again), out))
-    if said is not None:
-        visit(lambda worker: _second_visit(worker, track, every, again, said, secret, out))
+    said: dict[int, _Said] | None = None
+    with ExitStack() as stack:
+        ahead = stack.enter_context(worker(second)) if second is not None else None
+        if ahead is not None:
+            ahead.begin()
+        with worker(sandbox) as first:
+            first.begin()
+            said = _first_visit(first, track, data, every, order, set(again), out)
+        if said is not None:
+            if ahead is None:
+                ahead = stack.enter_context(worker(sandbox))
+                ahead.begin()
+            _second_visit(ahead, track, every, again, said, secret, out)
     out.seconds = time.monotonic() - began
     return out
 
@@ -209,7 +238,7 @@ def _first_visit(
 ) -> dict[int, _Said]:
     """Score every row; what was said about the rows that will be shown again."""
     began = time.monotonic()
-    out.parameters = worker.start()
+    out.parameters = worker.built()
     out.phases["built"] = round(time.monotonic() - began, 3)
     fresh = worker.score(data.train[: track.scoring])
     out.first_loss = float(np.mean([said.nats for said in fresh]))
@@ -245,40 +274,53 @@ def _second_visit(
 ) -> None:  # fmt: skip
     """Show rows again, some with another ending; compare what is said with what was said."""
     began = time.monotonic()
-    worker.start()
+    worker.built()
     worker.load()
     out.phases["second loaded"] = round(time.monotonic() - began, 3)
     whole = [(row, track.sequence) for row in again[-REPEATED:]]
     cut = [(row, secret.randrange(track.sequence // 8, track.sequence)) for row in again[:ALTERED] * ENDINGS]
     shown = secret.sample(whole + cut, len(whole) + len(cut))
-    same: list[Floats] = []
-    prefix: list[Floats] = []
+    same: list[tuple[float, float]] = []
+    prefix: list[tuple[float, float]] = []
+    ahead: dict[int, list[float]] = {}
     for at in range(0, len(shown), track.scoring):
         batch = shown[at : at + track.scoring]
         rows = every[[row for row, _ in batch]]
         for i, (_, end) in enumerate(batch):
             if end < track.sequence:  # tokens from position `end` on are another row's; logits before it must stay
                 rows[i, end:] = every[secret.randrange(len(every)), end:]
-        for (row, end), said in zip(batch, worker.score(rows), strict=True):
+        for (row, end), said in zip(batch, worker.score(rows, every[[row for row, _ in batch]]), strict=True):
             found = prefix if end < track.sequence else same
-            found.append(np.abs(said.columns[:end] - before[row].columns[:end]))
-            if end > 1:  # the targets before the last unchanged input are unchanged too
-                found.append(np.abs(said.nats[: end - 1] - before[row].nats[: end - 1]))
+            for now, then in ((said.columns, before[row].columns), (said.nats, before[row].nats)):
+                difference = np.abs(now[:end] - then[:end])
+                found.append((float(difference.max()), float(difference.mean())))
+            if end < track.sequence:
+                near = slice(max(end - NEAR, 0), end)
+                ahead.setdefault(row, []).append(float(np.sum(said.nats[near] - before[row].nats[near])))
     out.phases["second scored"] = round(time.monotonic() - began, 3)
     if not prefix or not same:
         out.checks.append(Check("causality", Outcome.UNABLE, "too few rows to look at again"))
         return
     most, mean = TOLERANCE[track.device]
+    known, errors = _expected(ahead)
     for name, found, meaning in (
         ("repeat", same, "the same row in other company and order"),
         ("causality", prefix, "the text before a changed ending"),
     ):
-        largest, average = _largest(found)
+        largest, average = max(one for one, _ in found), float(np.mean([one for _, one in found]))
         out.differences[name] = largest
         bad = largest > most or average > mean
         detail = f"{meaning}: log-probabilities differ by {largest:.2g} at most, {average:.2g} on average"
+        if name == "causality":
+            bad = bad or (known > FAINT and errors > SURE)
+            detail += f"; the true ending was expected by {known:.2g} nats more ({errors:.1f} standard errors)"
         out.checks.append(Check(name, Outcome.CHEAT if bad else Outcome.PASSED, detail))
 
 
-def _largest(found: list[Floats]) -> tuple[float, float]:
-    return max(float(a.max()) for a in found), float(np.mean([float(a.mean()) for a in found]))
+def _expected(ahead: Mapping[int, Sequence[float]]) -> tuple[float, float]:
+    """(mean, mean in standard errors) over the rows of what their versions say on average."""
+    rows = [math.fsum(versions) / len(versions) for versions in ahead.values()]
+    if len(rows) < 2:
+        return 0.0, 0.0
+    centre, error = st.mean(rows), math.sqrt(st.variance(rows) / len(rows))
+    return centre, centre / error if error > 0 else math.copysign(math.inf, centre) if centre else 0.0

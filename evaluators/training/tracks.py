@@ -83,7 +83,8 @@ TRACKS: Mapping[str, Track] = {
     track.id: track
     for track in (
         _NANOCHAT,
-        replace(_NANOCHAT, name="30s", seconds=30.0, wall=400.0, validation=1 << 20, holdout=1 << 19, state=2 * GIB),
+        replace(_NANOCHAT, name="30s", seconds=30.0, wall=400.0, validation=1 << 20, holdout=1 << 19, state=2 * GIB,
+                scoring=16),
         replace(_NANOCHAT, name="tokens", seconds=None, tokens=20_000 * 2048, wall=600.0, validation=1 << 20,
                 holdout=1 << 19, state=2 * GIB),
         _CPU,

@@ -16,7 +16,9 @@ TASK = Task.parse(
     '[task]\nname = "k"\neditable = ["kernels/*"]\n[evaluate]\nevaluator = "kernels"\nmetrics = [{ name = "score" }]\n'
     'settings = { problem = "rmsnorm" }\n'
 )
-CALLS = KernelEvidence("rmsnorm", "d", "python", "cpu", "work", "c" * 64, fault=Fault("COMPILE_ERROR", "load", "no such module"))
+CALLS = KernelEvidence(
+    "rmsnorm", "d", "python", "cpu", "work", "c" * 64, fault=Fault("COMPILE_ERROR", "load", "no such module")
+)
 STORED = Evidence(
     "7/confirm/3/0", (TREE, OTHER), "t", "e", "m", CONFIRM,
     samples=(Sample(TREE, {"score": 0.9}, 0, 2.5), Sample(OTHER, {"score": 0.4}, 0, 2.5)),

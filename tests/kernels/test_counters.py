@@ -26,7 +26,23 @@ HEAD = (
 def report(*rows: tuple[str, str, str, str]) -> str:
     lines = ["==PROF== Connected to process 7", '==PROF== Profiling "kernel": 0%....100% - 4 passes', HEAD]
     for number, kernel, metric, value in rows:
-        cells = (number, "7", "python3", "127.0.0.1", kernel, "1", "7", "(256, 1, 1)", "(4096, 1, 1)", "0", "9.0", "", metric, "", value)
+        cells = (
+            number,
+            "7",
+            "python3",
+            "127.0.0.1",
+            kernel,
+            "1",
+            "7",
+            "(256, 1, 1)",
+            "(4096, 1, 1)",
+            "0",
+            "9.0",
+            "",
+            metric,
+            "",
+            value,
+        )
         lines.append(",".join(f'"{cell}"' for cell in cells))
     return "\n".join([*lines, "==PROF== Disconnected from process 7"])
 

@@ -30,7 +30,9 @@ def test_steady_clocks_reject_nothing() -> None:
     assert drift.rejected(readings(sm_mhz=1950.0), even(100)) == {}, "1.5% less"
 
 
-@pytest.mark.parametrize("odd, word", [({"sm_mhz": 1755.0}, "1755 of 1980"), ({"throttle": 0x4}, "0x4"), ({"throttle": 0x41}, "0x40")])
+@pytest.mark.parametrize(
+    "odd, word", [({"sm_mhz": 1755.0}, "1755 of 1980"), ({"throttle": 0x4}, "0x4"), ({"throttle": 0x41}, "0x40")]
+)
 def test_a_block_under_other_clocks_is_rejected(odd: dict[str, float], word: str) -> None:
     found = drift.rejected(readings(**odd), even(100))
     assert list(found) == [2] and word in found[2]

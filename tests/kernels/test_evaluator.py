@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -74,3 +75,21 @@ def test_a_card_is_leased_once(tmp_path: Path) -> None:
     first.close()
     gpus.take(0.2, ["GPU-a"], tmp_path).close()
     second.close()
+
+
+def test_several_cards_are_leased_at_once_or_not_at_all(tmp_path: Path) -> None:
+    cards = ["GPU-a", "GPU-b", "GPU-c"]
+    with open(tmp_path / "GPU-b.lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)  # another process's measurement
+        with pytest.raises(InfrastructureError, match="3 were never free at once"):
+            gpus.several(3, 0.1, cards, tmp_path)
+        both = gpus.several(2, 0.1, cards, tmp_path)
+        assert [lease.uuid for lease in both] == ["GPU-a", "GPU-c"]
+        again = gpus.several(1, 0.1, ["GPU-c"], tmp_path)  # this process's own: shared, and still locked for others
+        both[1].close()
+        with pytest.raises(InfrastructureError, match="leased"):
+            gpus.take(0.1, ["GPU-c"], tmp_path)
+        both[0].close()
+        again[0].close()
+    with pytest.raises(InfrastructureError, match="4 NVIDIA GPUs are needed and 3 are visible"):
+        gpus.several(4, 0.1, cards, tmp_path)

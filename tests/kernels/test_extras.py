@@ -82,7 +82,12 @@ def test_a_profile_is_the_span_of_the_candidates_kernels() -> None:
 def test_the_third_clock_disputes_what_is_claimed_too_short() -> None:
     """A claim may be longer than the profile; not much shorter, as of work that an unjoined stream did before the start event."""
     evidence = KernelEvidence("p", "d", "triton", "GPU", "gate", "c")
-    for seen, claimed, says in ((49.0, 8.0, Says.INVALID), (8.3, 10.8, Says.PASSED), (9.4, 9.0, Says.PASSED), (3.5, 1.25, Says.INVALID)):
+    for seen, claimed, says in (
+        (49.0, 8.0, Says.INVALID),
+        (8.3, 10.8, Says.PASSED),
+        (9.4, 9.0, Says.PASSED),
+        (3.5, 1.25, Says.INVALID),
+    ):
         extra = {"profiler": {"ran": True, "workloads": [{"workload": "w", "profile_us": seen, "us": claimed}]}}
         assert REGISTRY["third clock"](replace(evidence, extras=extra), Rules()).says is says
     assert REGISTRY["third clock"](evidence, Rules()).says is Says.PASSED

@@ -36,7 +36,9 @@ def test_a_calls_tensors_never_overlap_and_lie_elsewhere_at_every_call() -> None
         seen.add(views[0].data_ptr())
     assert len(seen) >= 38
     places.begin(1, 15 << 20)
-    assert places.take(15 << 20).untyped_storage().nbytes() == 15 << 20, "too large for the arena: an allocation of its own"
+    assert places.take(15 << 20).untyped_storage().nbytes() == 15 << 20, (
+        "too large for the arena: an allocation of its own"
+    )
 
 
 def test_places_come_from_the_calls_seed() -> None:
@@ -97,7 +99,9 @@ def test_the_ratio_is_of_trimmed_means() -> None:
         return {block: [one() for _ in range(50)] for block in range(4)}
 
     found = [ratio(calls(1.03), calls(1.0)) for _ in range(60)]
-    assert sorted(abs(r.value / 1.03 - 1) for r in found)[57] < 0.02, "200 calls of a 5 us kernel: 2% at the 95th percentile"
+    assert sorted(abs(r.value / 1.03 - 1) for r in found)[57] < 0.02, (
+        "200 calls of a 5 us kernel: 2% at the 95th percentile"
+    )
     covered = sum(r.low <= 1.03 <= r.high for r in found)
     assert covered >= 50
     assert ratio({0: [2.0, 2.0]}, {0: [1.0, 1.0], 1: [9.0]}).value == 2.0

@@ -160,7 +160,7 @@ HONEST = {
     "another optimiser": (("    muon, adam = optimizers(model)\n", """    adam = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for group in adam.param_groups:
         group["rate"] = group["lr"]
-    muon = type("Nothing", (), {"step": lambda self, share: None})()
+    muon = type("Nothing", (), {"step": lambda self, share, left: None})()
 """),),
     "a hashed bigram table": (("        self.head = nn.Linear(setting.width, vocabulary, bias=False)\n",
         "        self.head = nn.Linear(setting.width, vocabulary, bias=False)\n        self.pairs = nn.Embedding(4096, vocabulary)\n"

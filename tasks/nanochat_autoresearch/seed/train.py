@@ -20,12 +20,17 @@ class Setting:
     rows: int  # rows of a batch
     windows: str = "L"  # by layer, repeated: L sees everything before it, S only `short` tokens
     short: int = 1024
-    matrix_rate: float = 0.02
-    embedding_rate: float = 0.3
-    head_rate: float = 0.008
-    scalar_rate: float = 0.02
+    matrix_rate: float = 0.04
+    embedding_rate: float = 0.7
+    head_rate: float = 0.005
+    scalar_rate: float = 0.005  # of the streams' shares and the value gates
+    again_rate: float = 0.05  # of the first embedding's share in each block
+    momentum: float = 0.95  # of the matrices; begins at momentum_start and is reached after momentum_steps
+    momentum_start: float = 0.85
+    momentum_steps: int = 300
+    evenness: float = 0.95  # memory of the rows' (or columns') sizes that updates are divided by; 0: they are not
     warmdown: float = 0.5  # last share of the training in which the rates fall to zero
-    weight_decay: float = 0.0
+    weight_decay: float = 0.2  # of the matrices, falling to zero with the training
     softcap: float = 15.0
     rope_base: float = 10_000.0
 
@@ -34,7 +39,7 @@ SETTINGS = {
     "300s": Setting(8, 512, 4, 128),
     "30s": Setting(8, 512, 4, 64),
     "tokens": Setting(8, 512, 4, 64),
-    "cpu": Setting(2, 64, 2, 8, windows="SL", short=32, embedding_rate=0.1, head_rate=0.02, matrix_rate=0.03),
+    "cpu": Setting(2, 64, 2, 8, windows="SL", short=32, embedding_rate=0.1, head_rate=0.02, matrix_rate=0.03, scalar_rate=0.02),
 }
 
 
@@ -67,6 +72,9 @@ def attend(q, k, v, window):
     return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
 
 
+GATED = 32  # channels that say how much of a token's value embedding each head takes
+
+
 class Block(nn.Module):
     def __init__(self, setting, window, vocabulary, valued):
         super().__init__()
@@ -75,16 +83,17 @@ class Block(nn.Module):
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
         self.value_table = nn.Embedding(vocabulary, width) if valued else None
-        self.value_gate = nn.Parameter(torch.zeros(self.heads)) if valued else None
-        self.residual = nn.Parameter(torch.tensor([1.0, 0.0]))  # shares of the stream and of the first embedding
+        self.value_gate = nn.Linear(GATED, self.heads, bias=False) if valued else None
+        self.residual = nn.Parameter(torch.tensor(1.0))  # share of the stream
+        self.again = nn.Parameter(torch.tensor(0.1))  # share of the first embedding
 
     def forward(self, x, first, tokens, cos, sin):
-        x = self.residual[0] * x + self.residual[1] * first
+        x = self.residual * x + self.again * first
         y = norm(x)
         shape = (*y.shape[:2], self.heads, -1)
         q, k, v = self.query(y).view(shape), self.key(y).view(shape), self.value(y).view(shape)
         if self.value_table is not None:
-            gate = 2 * torch.sigmoid(self.value_gate).view(1, 1, -1, 1)
+            gate = 2 * torch.sigmoid(self.value_gate(y[..., :GATED]))[..., None]
             v = v + (gate * self.value_table(tokens).view(shape)).to(v.dtype)
         q, k = rotate(norm(q), cos, sin), rotate(norm(k), cos, sin)
         x = x + self.out(attend(q.to(v.dtype), k.to(v.dtype), v, self.window).flatten(2))
@@ -112,8 +121,10 @@ class GPT(nn.Module):
     def reset(self, width):
         bound = math.sqrt(3 / width)
         for name, p in self.named_parameters():
-            if name.endswith(("out.weight", "down.weight", "head.weight")):
+            if name.endswith(("out.weight", "down.weight", "value_gate.weight")):
                 p.zero_()
+            elif name.endswith("head.weight"):
+                p.normal_(std=0.001)
             elif name.endswith(("embedding.weight",)):
                 p.normal_()
             elif "value_table" in name or p.ndim == 2:
@@ -156,56 +167,88 @@ def build_model(config):
 # ---- the optimiser ---------------------------------------------------------------------------------------------------
 
 
+POLAR = (
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+"""Coefficients of five steps towards the polar factor (Polar Express, Amsel et al. 2025)."""
+
+
 def orthogonal(g):
-    """Nearest semi-orthogonal matrices of a stack [N, a, b], by five Newton-Schulz steps (Muon, Jordan et al. 2024)."""
+    """Nearest semi-orthogonal matrices of a stack [N, a, b], a <= b, by polynomial steps (Muon, Jordan et al. 2024)."""
     x = g.bfloat16() if g.is_cuda else g
-    tall = x.size(-2) > x.size(-1)
-    if tall:
-        x = x.mT
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    for _ in range(5):
-        a = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-    return (x.mT if tall else x).to(g.dtype)
+    x = x / (1.02 * x.norm(dim=(-2, -1), keepdim=True) + 1e-6)
+    for a, b, c in POLAR:
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.float()
+
+
+def change(g, sizes, matrices, decay, evenness):
+    """What a step changes a stack of matrices by, in units of the rate: an orthogonal update whose longer side (a
+    square one's outputs) is evened out by its running sizes, its norm kept (NorMuon, Li et al. 2025), and weight decay
+    where it points the same way as the update (cautious, Liang et al. 2024)."""
+    update = orthogonal(g)
+    if evenness:
+        sizes.lerp_(update.square().mean(-1 if g.size(-1) == g.size(-2) else -2, keepdim=True), 1 - evenness)
+        even = update * sizes.clamp_min(1e-10).rsqrt()
+        update = even * (update.norm(dim=(-2, -1), keepdim=True) / even.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-10))
+    return update + decay * matrices * (update * matrices >= 0)
 
 
 class Muon:
-    """Momentum, then an orthogonal step; matrices of one shape are stacked and go together."""
+    """Momentum, then an orthogonal step. Matrices of one shape go together, tall ones lying down among the wide ones."""
 
-    def __init__(self, matrices, rate, momentum=0.95, weight_decay=0.0):
-        self.rate, self.momentum, self.decay = rate, momentum, weight_decay
+    def __init__(self, matrices, setting):
+        self.setting, self.steps = setting, 0
         shapes = {}
         for p in matrices:
-            shapes.setdefault(p.shape, []).append(p)
-        self.groups = [(group, torch.zeros(len(group), *shape, device=group[0].device)) for shape, group in shapes.items()]
+            shapes.setdefault(tuple(sorted(p.shape)), []).append(p)
+        self.groups = []
+        for (a, b), group in shapes.items():
+            sizes = (len(group), a, 1) if a == b else (len(group), 1, b)
+            self.groups.append((group, *(torch.zeros(shape, device=group[0].device) for shape in ((len(group), a, b), sizes))))
 
     @torch.no_grad()
-    def step(self, share):
-        for group, memory in self.groups:
-            g = torch.stack([p.grad for p in group])
-            memory.lerp_(g, 1 - self.momentum)
-            update = compiled("orthogonal", orthogonal, g)(g.lerp(memory, self.momentum))
-            scale = self.rate * share * math.sqrt(max(1.0, g.size(-2) / g.size(-1)))
-            if self.decay:
-                torch._foreach_mul_(group, 1 - scale * self.decay)
-            torch._foreach_add_(group, list(update.unbind()), alpha=-scale)
+    def step(self, share, left):
+        """share: of the rate. left: share of the training still to come."""
+        setting = self.setting
+        warm = min(self.steps / setting.momentum_steps, 1.0)
+        momentum = (1 - warm) * setting.momentum_start + warm * setting.momentum
+        self.steps += 1
+        decay = torch.tensor(setting.weight_decay * left)
+        for group, memory, sizes in self.groups:
+            tall = [p.size(0) > p.size(1) for p in group]
+            g = torch.stack([p.grad.mT if up else p.grad for p, up in zip(group, tall)])
+            memory.lerp_(g, 1 - momentum)
+            g.lerp_(memory, momentum)
+            matrices = torch.stack([p.mT if up else p for p, up in zip(group, tall)])
+            updates = compiled("change", change, g)(g, sizes, matrices, decay, setting.evenness).unbind()
+            rate = setting.matrix_rate * share
+            for p, up, update in zip(group, tall, updates):
+                p.add_(update.mT if up else update, alpha=-rate * math.sqrt(max(1.0, p.size(0) / p.size(1))))
 
 
 def optimizers(model):
     setting = model.setting
     named = dict(model.named_parameters())
-    matrices = [p for name, p in named.items() if name.startswith("blocks") and p.ndim == 2 and "value_table" not in name]
+    matrices = [p for name, p in named.items() if name.startswith("blocks") and p.ndim == 2 and "value_" not in name]
     tables = [p for name, p in named.items() if "embedding" in name or "value_table" in name]
-    scalars = [p for p in named.values() if p.ndim < 2]
+    again = [p for name, p in named.items() if name.endswith("again")]
+    scalars = [p for name, p in named.items() if p.ndim == 0 and not name.endswith("again") or "value_gate" in name]
     groups = [
         {"params": tables, "lr": setting.embedding_rate},
         {"params": [model.head.weight], "lr": setting.head_rate},
         {"params": scalars, "lr": setting.scalar_rate},
+        {"params": again, "lr": setting.again_rate, "betas": (0.96, 0.95)},
     ]
     adam = torch.optim.AdamW(groups, betas=(0.8, 0.95), eps=1e-10, weight_decay=0.0, fused=True)
     for group in adam.param_groups:
         group["rate"] = group["lr"]
-    return Muon(matrices, setting.matrix_rate, weight_decay=setting.weight_decay), adam
+    return Muon(matrices, setting), adam
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -259,11 +302,12 @@ def train(feed, budget):
             break
         loss = compiled("loss", loss_of, batch[0])(model, model.stream(batch[0]), *batch)
         loss.backward()
-        share = min(1.0, (1.0 - budget.progress()) / setting.warmdown)
+        left = 1.0 - budget.progress()
+        share = min(1.0, left / setting.warmdown)
         for group in adam.param_groups:
             group["lr"] = group["rate"] * share
         adam.step()
-        muon.step(share)
+        muon.step(share, left)
         model.zero_grad(set_to_none=True)
         wait()
         losses.append(loss.detach())
