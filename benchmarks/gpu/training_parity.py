@@ -326,7 +326,7 @@ def main() -> None:
     lines = common.read([*options.have, raw])
     card = torch.cuda.get_device_properties(0) if device == "cuda" else None
     facts = {"upstream": hashlib.sha256(options.upstream.read_bytes()).hexdigest(), "data": data.digest, "machine": machine(),
-             "versions": common.versions(), "card": str(getattr(card, "uuid", "cpu"))}  # fmt: skip
+             "versions": common.versions(), "source": common.digest("30s", "seed"), "card": str(getattr(card, "uuid", "cpu"))}  # fmt: skip
     trainers = {
         "ours": Ours(data, rows, steps, device),
         "upstream": Upstream(options.upstream, data, rows, steps, device),

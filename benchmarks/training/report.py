@@ -32,6 +32,9 @@ Line = dict[str, Any]
 
 LOSSES = {"30s": ("val_bpb", "holdout_bpb"), "cpu": ("val_bpb", "holdout_bpb"), "mini": ("val_loss", "holdout_loss"),
           "cpu-speedrun": ("val_loss", "holdout_loss")}  # fmt: skip
+FIRST_SEED = "6d1d0bde3cd13309"
+"""The seed of parity runs whose lines do not name it."""
+
 CONFIRM = 5
 """Pairs of a change at least."""
 
@@ -83,19 +86,46 @@ def where(lines: Sequence[Line]) -> str:
 
 
 def around(lines: list[Line]) -> str:
-    """Time around the training of `30s`, by what the compile cache held."""
+    """Time around the training of `30s`, by what the compile cache held and by the evaluator's age."""
+    ages = {"whole model compiled, scorers one after the other": [{**line, "cache": "none" if line["cold"] else "own"} for line in lines if "kind" not in line],
+            "block by block, scorers one after the other": [line for line in good(lines, "30s") if "logits" not in line["facts"]],
+            "block by block, second scorer started meanwhile": [line for line in good(lines, "30s") if "logits" in line["facts"]]}  # fmt: skip
+    names = {
+        "none": ("nothing compiled", "75"),
+        "seed's": ("changed model over the seed's cache", "75"),
+        "own": ("warm", "42"),
+    }
     body = []
-    names = {"none": "cold, nothing compiled", "seed's": "cold, changed model over the seed's cache", "own": "warm"}
-    goals = {"none": "", "seed's": "75", "own": "42"}
-    for cache, name in names.items():
-        found = [line for line in good(lines, "30s") if line["cache"] == cache]
-        if found:
-            ready, training, scoring = (
-                [line["facts"][key] for line in found] for key in ("ready", "seconds", "scoring")
-            )
-            wall = [line["wall"] for line in found]
-            body.append([name, str(len(found)), f"{st.mean(wall):.1f} ({span(wall)})", goals[cache], span(ready), span(training), span(scoring)])  # fmt: skip
-    head = ["start", "runs", "in all, s: mean (from-to)", "goal", "before the clock", "training", "scoring (goal 10)"]
+    for age, those in ages.items():
+        for cache, (name, goal) in names.items():
+            found = [line for line in those if line["cache"] == cache]
+            if found:
+                ready, training, scoring = (
+                    [line["facts"][key] for line in found] for key in ("ready", "seconds", "scoring")
+                )
+                wall = [line["wall"] for line in found]
+                body.append(
+                    [
+                        age,
+                        name,
+                        str(len(found)),
+                        f"{st.mean(wall):.1f} ({span(wall)})",
+                        goal,
+                        span(ready),
+                        span(training),
+                        span(scoring),
+                    ]
+                )
+    head = [
+        "evaluator",
+        "start",
+        "runs",
+        "in all, s: mean (from-to)",
+        "goal",
+        "before the clock",
+        "training",
+        "scoring (goal 10)",
+    ]
     return table(head, body)
 
 
@@ -111,10 +141,20 @@ def floors(lines: list[Line]) -> str:
             clocks = [line["facts"]["gpu"]["sm_mhz"] for line in found if "sm_mhz" in line["facts"]["gpu"]]
             few = "" if len(found) >= noise.FEWEST else f" (of {noise.FEWEST})"
             seconds = [line["metrics"]["seconds"] for line in found]
-            body.append([kind, f"{len(found)}{few}", str(len({line["card"] for line in found})), f"{st.mean(values):.5f}",
+            body.append([kind, found[0]["source"][:6], f"{len(found)}{few}", str(len({line["card"] for line in found})), f"{st.mean(values):.5f}",
                          f"{_sigma(values):.5f}", f"{_sigma(hidden):.5f}", f"{st.mean(seconds):.3f} / {_sigma(seconds):.3f}",
                          span(clocks, 0) if clocks else ""])  # fmt: skip
-    head = ["track", "runs", "cards", "mean", "sigma", "sigma, holdout", "seconds, mean / sigma", "SM clock, MHz"]
+    head = [
+        "track",
+        "seed",
+        "runs",
+        "cards",
+        "mean",
+        "sigma",
+        "sigma, holdout",
+        "seconds, mean / sigma",
+        "SM clock, MHz",
+    ]
     return table(head, body)
 
 
@@ -122,25 +162,26 @@ def _sigma(values: Sequence[float]) -> float:
     return math.sqrt(st.variance(values)) if len(values) > 1 else math.nan
 
 
-def pairs(lines: list[Line], kind: str) -> dict[str, list[tuple[Line, Line]]]:
-    """variant -> (its run, the seed's run) of the same block on the same card."""
+def pairs(lines: list[Line], kind: str) -> dict[tuple[str, str], list[tuple[Line, Line]]]:
+    """(digest of the seed, variant) -> (its run, the seed's run) of the same block on the same card."""
     found = good(lines, kind)
     seeds = {(line["block"], line["card"]): line for line in found if line["variant"] == "seed"}
-    out: dict[str, list[tuple[Line, Line]]] = defaultdict(list)
+    out: dict[tuple[str, str], list[tuple[Line, Line]]] = defaultdict(list)
     for line in sorted(found, key=lambda line: line["block"]):
         base = seeds.get((line["block"], line["card"]))
         if base is not None and line["variant"] != "seed":
-            out[line["variant"]].append((line, base))
+            out[base["source"], line["variant"]].append((line, base))
     return dict(sorted(out.items()))
 
 
 def changes(lines: list[Line], kind: str) -> str:
     """Gains over the seed's run of the same block, with intervals, the holdout beside, and what the champion gate says."""
     metric, held = LOSSES[kind]
-    floor = [line["metrics"][metric] for line in good(lines, kind) if line["variant"] == "seed"]
     body = []
-    everything = pairs(lines, kind)
-    for tries, (variant, found) in enumerate(everything.items(), 1):
+    tries = 0
+    for (source, variant), found in pairs(lines, kind).items():
+        tries += 1
+        floor = [line["metrics"][metric] for line in good(lines, kind) if line["source"] == source]
         ours, theirs = (
             [base["metrics"][name] - new["metrics"][name] for new, base in found] for name in (metric, held)
         )
@@ -151,8 +192,17 @@ def changes(lines: list[Line], kind: str) -> str:
             decided = f"{decision.decision.value}"
         agreed = noise.agreement(ours, theirs).outcome.value
         tokens = st.mean([new["metrics"]["tokens_m"] / base["metrics"]["tokens_m"] - 1 for new, base in found])
-        body.append([variant, str(len(found)), *shown, agreed, decided, f"{tokens:+.1%}"])
-    head = ["change", "pairs", f"gain in {metric} [95%]", f"gain in {held} [95%]", "holdout check", "gate", "tokens"]
+        body.append([source[:6], variant, str(len(found)), *shown, agreed, decided, f"{tokens:+.1%}"])
+    head = [
+        "seed",
+        "change",
+        "pairs",
+        f"gain in {metric} [95%]",
+        f"gain in {held} [95%]",
+        "holdout check",
+        "gate",
+        "tokens",
+    ]
     return table(head, body)
 
 
@@ -169,7 +219,7 @@ def mini(lines: list[Line]) -> str:
         "",
     ]
     body = []
-    for variant, found in pairs(lines, "mini").items():
+    for (_, variant), found in pairs(lines, "mini").items():
         losses = [new["metrics"]["val_loss"] for new, _ in found]
         rule = speedrun.significance(losses, wanted)
         saved = speedrun.time_gain(
@@ -196,26 +246,33 @@ def mini(lines: list[Line]) -> str:
 
 
 def parity(lines: list[Line]) -> str:
-    found = {(line["trainer"], line["block"]): line for line in lines if line["failure"] is None}
-    blocks = sorted(block for name, block in found if name == "ours" and ("upstream", block) in found)
-    if not blocks:
-        return "No whole pair."
-    first = found["ours", blocks[0]]
+    groups: dict[tuple[str, int], list[Line]] = defaultdict(list)
+    for line in lines:
+        if line["failure"] is None:
+            groups[line.get("source", FIRST_SEED), line["steps"]].append(line)
     body = []
-    for key, name, goal, scale in (
-        ("bpb", "bits per byte", "inside 2%", 1.0),
-        ("rate", "tokens a second, 1e6", "at least -2%", 1e-6),
-    ):
-        ours, theirs = ([found[who, b][key] for b in blocks] for who in ("ours", "upstream"))
-        shown = "{:+.2f}% [{:+.2f}, {:+.2f}]".format(
-            *interval([100 * (a / b - 1) for a, b in zip(ours, theirs, strict=True)])
-        )
-        body.append([name, f"{scale * st.mean(ours):.4f}", f"{scale * st.mean(theirs):.4f}", shown, goal])
+    for (source, steps), those in groups.items():
+        found = {(line["trainer"], line["block"]): line for line in those}
+        blocks = sorted(block for name, block in found if name == "ours" and ("upstream", block) in found)
+        for key, name, goal, scale in (
+            ("bpb", "bits per byte", "inside 2%", 1.0),
+            ("rate", "tokens a second, 1e6", "at least -2%", 1e-6),
+        ):
+            ours, theirs = ([scale * found[who, b][key] for b in blocks] for who in ("ours", "upstream"))
+            if len(blocks) > 1:
+                shown = "{:+.2f}% [{:+.2f}, {:+.2f}]".format(
+                    *interval([100 * (a / b - 1) for a, b in zip(ours, theirs, strict=True)])
+                )
+                body.append([source[:6], str(steps), str(len(blocks)), name, f"{st.mean(ours):.4f} ({span(ours, 4)})",
+                             f"{st.mean(theirs):.4f} ({span(theirs, 4)})", shown, goal])  # fmt: skip
+    first = lines[0]
     text = (
-        f"{len(blocks)} pairs of {first['steps']} steps of {first['rows']} rows, the same rows in the same order, full causal attention "
-        f"through the same kernel, compilation outside the clock; upstream's file by sha256 {first['upstream'][:16]}."
+        f"The same rows in the same order, {first['rows']} rows of 2,048 tokens a step, full causal attention through the same kernel, compilation "
+        f"outside the clock, scored by the same code; upstream's file by sha256 {first['upstream'][:16]}, its constants but the batch its own."
     )
-    return f"{text}\n\n" + table(["", "ours", "upstream", "difference [95%]", "goal"], body)
+    return f"{text}\n\n" + table(
+        ["seed", "steps", "pairs", "", "ours (from-to)", "upstream (from-to)", "difference [95%]", "goal"], body
+    )
 
 
 def ranks(lines: list[Line]) -> str:
@@ -261,15 +318,15 @@ def stopping(lines: list[Line]) -> str:
 def stopping_30s(lines: list[Line]) -> str:
     """What the rule would have done to the curves of `30s`; no claim."""
     body = []
-    for variant, found in pairs(lines, "30s").items():
+    for (source, variant), found in pairs(lines, "30s").items():
         verdicts = [curves.RULE.stops(new["facts"]["curve"], base["facts"]["curve"]) for new, base in found]
         better = sum(new["metrics"]["val_bpb"] < base["metrics"]["val_bpb"] for new, base in found)
-        body.append([variant, str(len(found)), str(better), str(sum(v is not None for v in verdicts))])
-    return table(["change", "runs", "ended better than the seed", "would have been stopped"], body)
+        body.append([source[:6], variant, str(len(found)), str(better), str(sum(v is not None for v in verdicts))])
+    return table(["seed", "change", "runs", "ended better than the seed", "would have been stopped"], body)
 
 
 SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[list[Line]], str]], ...] = (
-    ("Time around the training, `30s`", ("h100_runs",), around),
+    ("Time around the training, `30s`", ("h100_smoke", "h100_runs"), around),
     ("Noise floors", ("h100_runs", "cpu_runs"), floors),
     ("Changes on `30s`", ("h100_runs",), lambda lines: changes(lines, "30s")),
     ("Changes on `cpu`", ("cpu_runs",), lambda lines: changes(lines, "cpu")),
@@ -287,7 +344,8 @@ def page() -> str:
     parts = [
         "# Training tasks: results",
         "Made by `python benchmarks/training/report.py` from the raw JSON lines in `benchmarks/training/raw/`; a test holds them together. "
-        "A gain is the seed's value minus the change's on the same card, seed and block; tracks are never compared with each other.",
+        "A gain is the seed's value minus the change's on the same card, seed and block; tracks are never compared with each other. "
+        "A seed is named by the first digits of its source's sha256: `6d1d0b` is the nanochat seed before it took over more of upstream's recipe.",
     ]
     for title, names, make in SECTIONS:
         found = rows(*names)

@@ -40,7 +40,7 @@ def line(kind: str, variant: str, block: int, loss: float, seconds: float, card:
 def test_pairs_never_cross_cards(report: Any) -> None:
     lines = [line("30s", "seed", 0, 1.34, 29.0), line("30s", "pairs", 0, 1.32, 29.0), line("30s", "pairs", 1, 1.3, 29.0),
              line("30s", "seed", 1, 1.34, 29.0, card="two")]  # fmt: skip
-    assert {variant: len(found) for variant, found in report.pairs(lines, "30s").items()} == {"pairs": 1}
+    assert {variant: len(found) for variant, found in report.pairs(lines, "30s").items()} == {("seed", "pairs"): 1}
 
 
 def test_a_faster_change_counts_only_where_its_loss_holds_the_target(report: Any) -> None:
