@@ -178,9 +178,7 @@ def changes(lines: list[Line], kind: str) -> str:
     """Gains over the seed's run of the same block, with intervals, the holdout beside, and what the champion gate says."""
     metric, held = LOSSES[kind]
     body = []
-    tries = 0
-    for (source, variant), found in pairs(lines, kind).items():
-        tries += 1
+    for tries, ((source, variant), found) in enumerate(pairs(lines, kind).items(), 1):
         floor = [line["metrics"][metric] for line in good(lines, kind) if line["source"] == source]
         ours, theirs = (
             [base["metrics"][name] - new["metrics"][name] for new, base in found] for name in (metric, held)
@@ -226,6 +224,20 @@ def mini(lines: list[Line]) -> str:
             [new["metrics"]["seconds"] for new, _ in found], [base["metrics"]["seconds"] for _, base in found]
         )
         percent = 100 * saved[0] / st.mean([base["metrics"]["seconds"] for _, base in found])
+        if len(found) < CONFIRM:
+            body.append(
+                [
+                    variant,
+                    str(len(found)),
+                    f"{rule.mean:.5f}",
+                    "",
+                    "",
+                    f"{saved[0]:+.3f}",
+                    f"{percent:+.1f}%",
+                    "too few pairs",
+                ]
+            )
+            continue
         counts = rule.passes and saved[1] > 0
         verdict = (
             "counts" if counts else "refused: " + ("the loss" if not rule.passes else "not faster beyond the noise")
@@ -276,18 +288,20 @@ def parity(lines: list[Line]) -> str:
 
 
 def ranks(lines: list[Line]) -> str:
+    found = [line for kind in ("1gpu", "2gpu") for line in good(lines, kind)]
+    if not found:
+        return "**Not run.**"
+    names = ("val_loss", "holdout_loss")
     body = [
         [
-            kind,
+            line["kind"],
             str(line["facts"]["tokens"]),
-            f"{line['metrics']['val_loss']:.5f}",
-            f"{line['metrics']['holdout_loss']:.5f}",
+            *(f"{line['metrics'][name]:.5f}" for name in names),
             f"{line['metrics']['seconds']:.2f}",
         ]
-        for kind in ("1gpu", "2gpu")
-        for line in good(lines, kind)
+        for line in found
     ]
-    return table(["", "tokens", "val_loss", "holdout_loss", "seconds"], body)
+    return table(["", "tokens", *names, "seconds"], body)
 
 
 def probes(lines: list[Line]) -> str:
