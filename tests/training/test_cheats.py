@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evolve.evaluators.training import screen, tracks
+from evolve.evaluators.training import scoring, screen, tracks
 from evolve.tasks.evidence import Outcome
 from tests.training.conftest import Bench
 from tests.training.gallery import CARRIED, CHEATS, END, HONEST, LOOKS, SEED, Cheat, program
@@ -137,3 +137,17 @@ def test_a_program_that_minds_the_clock_is_in_time(bench: Bench) -> None:
 def test_the_same_seed_gives_the_same_score_and_another_another(bench: Bench, seed_score: float) -> None:
     assert bench.sample(program(())).metrics["val_bpb"] == seed_score
     assert bench.sample(program(()), seed=8).metrics["val_bpb"] != seed_score
+
+
+def test_a_look_ahead_that_rounding_could_hide_is_found_in_the_mean(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(scoring.TOLERANCE, "cpu", scoring.TOLERANCE["cuda"])
+    line = "        return cap * torch.tanh(logits.float() / cap)\n"
+    faint = "        out[:, :-1].scatter_add_(2, tokens[:, 1:, None], torch.full_like(out[:, :-1, :1], 0.05))\n        return out\n"
+    found = bench.sample(program(((line, line.replace("return ", "out = ") + faint),)))
+    assert found.failure is None, found.failure
+    causality = next(check for check in found.checks if check.name == "causality")
+    assert causality.outcome is Outcome.CHEAT and found.facts["differences"]["causality"] < scoring.TOLERANCE["cuda"][0]
+    honest = bench.sample(program(()))
+    assert all(check.outcome is Outcome.PASSED for check in honest.checks)
