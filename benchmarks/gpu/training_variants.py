@@ -80,8 +80,8 @@ SPEEDRUN: dict[str, Patch] = {
     "values": (_VALUES,),
     "warmdown": (_LONGER,),
     "shift": _SHIFT,
-    "values 264": (_VALUES, _steps(264)),
-    "shift 272": (*_SHIFT, _steps(272)),
+    "values 272": (_VALUES, _steps(272)),
+    "shift 280": (*_SHIFT, _steps(280)),
     "two ranks": (_steps(60, micro=32),),
 }
 """What is tried on `mini`. "two ranks": few steps in halves, the same arithmetic on one card and on two.
