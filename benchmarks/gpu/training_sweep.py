@@ -49,7 +49,10 @@ def main() -> None:
     ours = parity.Ours(data, rows, steps, device)
     raw = Path(options.out) / "sweep.jsonl"
     raw.parent.mkdir(parents=True, exist_ok=True)
-    track, facts = ours.config["track"], {"data": data.digest, "versions": common.versions()}
+    track, facts = (
+        ours.config["track"],
+        {"data": data.digest, "versions": common.versions(), "source": common.digest("30s", "seed")},
+    )
     plain, took = ours.program.SETTINGS[track], 60.0
     for block in map(int, options.seeds.split(",")):
         for name, fields in map(parsed, options.tries):

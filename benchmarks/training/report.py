@@ -287,6 +287,23 @@ def parity(lines: list[Line]) -> str:
     )
 
 
+def sweep(lines: list[Line]) -> str:
+    """Single runs of the nanochat seed with other numbers, on parity's rows; no claim."""
+    body = [
+        [
+            line["trainer"],
+            str(line["fields"]) if line["fields"] else "",
+            str(line["steps"]),
+            str(line["block"]),
+            f"{line['bpb']:.4f}",
+            f"{line['rate'] / 1e6:.4f}",
+        ]
+        for line in lines
+        if line["failure"] is None
+    ]
+    return table(["", "changed", "steps", "seed", "bits per byte", "tokens a second, 1e6"], body)
+
+
 def ranks(lines: list[Line]) -> str:
     found = [line for kind in ("1gpu", "2gpu") for line in good(lines, kind)]
     if not found:
@@ -347,11 +364,19 @@ SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[list[Line]], str]], ...] =
     ("Speedrun `mini`: target and changes", ("h100_runs",), mini),
     ("Two GPUs through NCCL", ("h100_runs",), ranks),
     ("Parity with upstream's trainer", ("parity",), parity),
+    ("The newer seed on parity's rows: single runs, no claim", ("sweep",), sweep),
     ("Early stopping, `cpu` curves", ("early_stopping",), stopping),
     ("Early stopping, `30s` curves (no claim)", ("h100_runs",), stopping_30s),
     ("Probes and failures", ("h100_runs", "cpu_runs"), probes),
 )
 """Heading, files of raw lines, what makes the text."""
+
+
+ELSEWHERE = {
+    "early_stopping": "small models on a CPU, the seed `6d1d0b` with changed settings",
+    "sweep": "one NVIDIA H100, the seed `6549fa`",
+}
+"""Where lines come from that do not say it."""
 
 
 def page() -> str:
@@ -368,11 +393,7 @@ def page() -> str:
         if not found:
             parts.append(f"{source}: **not run**.")
             continue
-        place = (
-            where([line for line in found if "machine" in line])
-            if "machine" in found[0]
-            else "curves of the seed with changed settings"
-        )
+        place = where([line for line in found if "machine" in line]) if "machine" in found[0] else ELSEWHERE[names[0]]
         parts += [f"{source}: {place}.", make(found)]
     return "\n\n".join(parts) + "\n"
 
