@@ -10,6 +10,7 @@ from typing import Protocol
 
 from evolve.errors import BudgetSpent
 from evolve.fingerprints import Fingerprints
+from evolve.gates import audited
 from evolve.mutators import Reply
 from evolve.population import events as ev
 from evolve.population.brief import Brief
@@ -135,7 +136,7 @@ class RunDesk:
 
     async def behaves_as(self, files: Mapping[str, bytes | None]) -> Candidate | None:
         """The candidate that answers the task's probes as the brief's first parent with these files changed does."""
-        if self._fingerprints is None:
+        if self._fingerprints is None or audited(self.brief.number):
             return None
         found = await self._fingerprints.of(self.brief.task, self.brief.parents[0], files)
         commit = self.search.state.lineage.known_behaviour(self.brief.task, found)

@@ -44,7 +44,8 @@ class Fingerprints:
 
     async def of(self, task: str, parent: str, changed: Mapping[str, bytes | None]) -> str:
         """Hex digest of a candidate (hex commit id) with some files changed; "" without probes or without an answer."""
-        if task not in self.probes or not self.search.policy.fingerprints:
+        believed = self.search.policy.fingerprints and self.search.state.lineage.believes(task)
+        if task not in self.probes or not believed:
             return ""
         before = self.search.state.candidates[parent].tree
         if changed and check_edit(self.search.grounds[task].task, self.search.modes(before), changed):

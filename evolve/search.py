@@ -13,6 +13,7 @@ from typing import Protocol
 from evolve.asking import Asker
 from evolve.evaluators.evaluator import Job, Stage
 from evolve.gate import Gatekeeper
+from evolve.gates import audited
 from evolve.lessons import Lessons
 from evolve.plateau import Ladder
 from evolve.population import events as ev
@@ -211,7 +212,8 @@ class Search:
         form = shape(files)
         if twins and (earlier := self.state.lineage.known_shape(brief.task, form)):
             return self._refuse(brief, "duplicate", proposal, "the same program but for layout and comments", earlier)
-        if earlier := self.state.lineage.known_behaviour(brief.task, proposal.behaviour):
+        earlier = self.state.lineage.known_behaviour(brief.task, proposal.behaviour)
+        if earlier and not audited(brief.number):
             why = f"it answers the probes as candidate #{self.state.candidates[earlier].number} does"
             return self._refuse(brief, "behaviour", proposal, why, earlier)
         number = self.state.pending.next_number

@@ -2,6 +2,7 @@
 
     python benchmarks/tasks/parts.py [--seeds 4] [--models NAME,...] [--arms NAME,...]     # appends to parts.jsonl
     python benchmarks/tasks/parts.py --summary                                             # only what is on record
+    python benchmarks/tasks/parts.py --alone                                               # the tuner's method by itself, repeatable
     python benchmarks/tasks/parts.py --smoke                                               # one seed, 60 evaluations, not kept
 
 Whole searches with the real archive and mutators; only the evaluator is a model in this process, which reads the numbers
@@ -33,9 +34,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evolve import api
 from evolve.evaluators.evaluator import Job, Stage
 from evolve.evaluators.executors import InProcessExecutor
+from evolve.mutators import trust
+from evolve.mutators.tune import ROOM
 from evolve.opening import Opened
 from evolve.session import Session
 from evolve.settings import RunSettings
@@ -47,7 +52,7 @@ TASKS = HERE.parents[1] / "tasks"
 BASE = {"tune": 0.0, "ladder": False}
 ARMS: dict[str, dict[str, Any]] = {
     "base": {},
-    "near": {"tune": 0.15},
+    "near": {"tune": 0.15},  # the default's tuner: near studies, and a polish where the task has one
     "ladder": {"ladder": True, "lineages": True},
 }
 TOML = """
@@ -103,6 +108,25 @@ MODELS: dict[str, tuple[Callable[[Mapping[str, Any]], float], int]] = {
     "circles": (circles, 800), "coefficients": (coefficients, 500), "signs": (signs, 500),
 }  # fmt: skip
 """Name -> (score, evaluations of a run)."""
+
+
+def alone(step: float, alike: bool, trials: int = 73) -> float:
+    """Digits that the near tuner's method reaches on `coefficients` by itself. step: the first region's radius in the natural
+    steps of the numbers. alike: one natural step for all, their median size; else each number's own size."""
+    start = np.array([float(line.partition("=")[2]) for line in program("coefficients").splitlines()])
+    size = np.full(len(start), np.median(np.abs(start))) if alike else np.abs(start)
+    values: dict[int, float | None] = {}
+
+    def score(point: Sequence[float]) -> float:
+        return coefficients(dict(zip("ABCDEF", start + (np.asarray(point) - 0.5) * 2 * ROOM * size, strict=True)))
+
+    base = score([0.5] * len(start))
+    for number in range(trials):
+        point = trust.next_point([0.5] * len(start), base, values, number, step / (2 * ROOM))
+        if point is None:
+            break
+        values[number] = score(point.tolist())
+    return max(value for value in (base, *values.values()) if value is not None)
 
 
 REAL = {"circle_packing": 600, "exp2_in_c": 300}
@@ -231,8 +255,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--out", type=Path, default=HERE / "parts.jsonl")
     parser.add_argument("--summary", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args(arguments)
+    if options.alone:
+        for alike in (True, False):
+            print(json.dumps({"alike": alike, "digits": {step: round(alone(step, alike), 2) for step in (0.1, 0.3, 1.0)}}))
+        return 0
     rows: list[dict[str, Any]] = []
     if not options.smoke and options.out.exists():
         rows = [json.loads(line) for line in options.out.read_text().splitlines()]

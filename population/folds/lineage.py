@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from evolve.population import events as ev
 from evolve.population.candidate import Candidate, Standing
-from evolve.tasks.verdict import VERIFY, Calibration
+from evolve.tasks.verdict import VERIFY, Calibration, Verdict
 
 GRAFTS = "transplant"
 """Operators whose inspirations gave code: how it begins."""
@@ -38,6 +38,27 @@ class Doubt:
     reruns: int = 0
 
 
+MISTAKES = 2
+"""Programs taken for known ones by their answers to the probes, and found to be worth something else, after which a task's
+probes are believed no longer. One alone may be two intervals of one program that miss each other."""
+
+
+def _alike(verdict: Verdict, other: Verdict | None) -> bool:
+    """Whether two verdicts may be of one program: both or neither with a fitness, and intervals that meet."""
+    if other is None:
+        return True
+    if verdict.fitness is None or other.fitness is None:
+        return verdict.fitness == other.fitness
+    low, high = _ends(verdict, verdict.fitness)
+    other_low, other_high = _ends(other, other.fitness)
+    return low <= other_high and other_low <= high
+
+
+def _ends(verdict: Verdict, fitness: float) -> tuple[float, float]:
+    low, high = (fitness if end is None else end for end in (verdict.low, verdict.high))
+    return low, high
+
+
 @dataclass(slots=True)
 class Lineage:
     """Candidates by commit (in order of birth), by tree, by shape and by behaviour; champions, epochs and noise floors by
@@ -46,6 +67,8 @@ class Lineage:
     doubts: commit -> why it is suspended or quarantined. waiting: those that an independent re-run could release, oldest
     doubt first. grafts: donor -> candidates that took code from it without descending from it. counting: task -> epochs
     whose evidence counts, where it was scored anew. rescored: task -> how often. measured_in: task -> epochs with evidence.
+    twins: commit -> the earlier candidate that answered its task's probes alike. mistaken: task -> twins that were not worth the
+    same.
     """
 
     opened: ev.RunOpened | None = None
@@ -72,6 +95,8 @@ class Lineage:
     counting: dict[str, tuple[str, ...]] = field(default_factory=dict)
     rescored: dict[str, int] = field(default_factory=dict)
     measured_in: dict[str, dict[str, None]] = field(default_factory=dict)
+    twins: dict[str, str] = field(default_factory=dict)
+    mistaken: dict[str, int] = field(default_factory=dict)
 
     # ---- questions -----------------------------------------------------------------------------------------------
 
@@ -97,7 +122,14 @@ class Lineage:
         return self.by_shape.get((task, bytes.fromhex(shape))) if shape else None
 
     def known_behaviour(self, task: str, fingerprint: str) -> str | None:
+        """The candidate of that fingerprint; None where the task's probes are not believed."""
+        if not self.believes(task):
+            return None
         return self.by_behaviour.get((task, bytes.fromhex(fingerprint))) if fingerprint else None
+
+    def believes(self, task: str) -> bool:
+        """Whether the task's probes have not been found to take different programs for one."""
+        return self.mistaken.get(task, 0) < MISTAKES
 
     # ---- events --------------------------------------------------------------------------------------------------
 
@@ -182,7 +214,9 @@ class Lineage:
 
     def on_fingerprinted(self, event: ev.Fingerprinted, recorded: ev.Recorded) -> None:
         key = (event.task, bytes.fromhex(event.fingerprint))
-        self.by_behaviour.setdefault(key, self._same(event.candidate))
+        first = self.by_behaviour.setdefault(key, self._same(event.candidate))
+        if first != event.candidate:
+            self.twins[self._same(event.candidate)] = first
 
     def on_refused(self, event: ev.Refused, recorded: ev.Recorded) -> None:
         self.refused[event.reason] = self.refused.get(event.reason, 0) + 1
@@ -211,6 +245,8 @@ class Lineage:
                 kind = event.verdict.kind or event.verdict.status.value
                 self.failures[kind] = self.failures.get(kind, 0) + 1
         candidate.verdict = event.verdict
+        if (first := self.twins.pop(event.candidate, "")) and not _alike(event.verdict, self.candidates[first].verdict):
+            self.mistaken[event.task] = self.mistaken.get(event.task, 0) + 1
         if event.verdict.fitness is None and candidate.standing is Standing.QUARANTINED:
             self.waiting.pop(candidate.commit, None)  # there is nothing to release
 

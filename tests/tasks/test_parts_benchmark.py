@@ -39,6 +39,10 @@ def test_a_run_makes_a_row_and_the_summary_pairs_seeds(parts: ModuleType) -> Non
     assert set(lines) == {"base", "near"} and lines["base"]["over_base"] == [0, 0]
 
 
+def test_one_size_of_step_climbs_faster(parts: ModuleType) -> None:
+    assert parts.alone(0.3, True, 30) > parts.alone(0.3, False, 30) + 0.1 > 0.6
+
+
 def test_the_lead_of_pairs() -> None:
     found = runpy.run_path(str(SCRIPT))["lead"]([(2.0, 1.0), (3.0, 1.0), (4.0, 1.0)])
     assert found == pytest.approx([2.0, 2.0 - 4.303 / 3**0.5, 2.0 + 4.303 / 3**0.5], abs=1e-3)
