@@ -88,8 +88,8 @@ def study(seed: int, queue: Any) -> None:
         places.begin(seed * 1000 + call, 2 * ROWS * HIDDEN)
         a = places.take(2 * ROWS * HIDDEN).view(torch.bfloat16).view(ROWS, HIDDEN).copy_(x)
         b = places.take(2 * HIDDEN).view(torch.bfloat16).copy_(w)
+        kept: list[Any] = []  # the call's before is free now: after `fill` its block would be taken again
         places.fill([2 * ROWS * HIDDEN])
-        kept: list[Any] = []
         us = window.time(lambda p=a, q=b, k=kept: k.append(run(p, q)))
         rows.append([us, a.data_ptr() >> 8, b.data_ptr() >> 8, kept[0].data_ptr() >> 8])
         places.free()

@@ -31,11 +31,6 @@ PRELOAD = {"cpu": "evolve.evaluators.kernels.preload", "cuda": "evolve.evaluator
 """Imported once by each launcher."""
 
 HARNESS = "evolve.evaluators.kernels.worker:enter"
-QUEUE = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}
-"""All streams of a worker share one queue of the card, in the order of their launches: what is launched after the start event
-begins after it, on whatever stream. With several queues a kernel on an unjoined stream began when the gate let go of the
-first SM and hid 3.7 of 5 us (N5)."""
-
 SECONDS = 24 * 3600.0
 """Wall time of a worker: a kept baseline serves many candidates. Every order has its own deadline."""
 
@@ -167,7 +162,7 @@ def _environment() -> dict[str, str]:
     torch.compile starts no processes of its own, which would outlive the calls: the census (D12) counts them.
     """
     kept: dict[str, Any] = {k: v for k, v in os.environ.items() if k in ("CUDA_VISIBLE_DEVICES", "CUDA_HOME")}
-    return {**kept, "OMP_NUM_THREADS": "1", "USER": "candidate", "TORCHINDUCTOR_COMPILE_THREADS": "1", **QUEUE}
+    return {**kept, "OMP_NUM_THREADS": "1", "USER": "candidate", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 
 
 def _parent(pid: int) -> int:

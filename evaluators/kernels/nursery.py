@@ -117,7 +117,6 @@ def _confine(request: dict[str, Any], folder: str) -> str:
         "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
         "USER": "candidate",
         "OMP_NUM_THREADS": "1",
-        "CUDA_DEVICE_MAX_CONNECTIONS": "1",
     }
     os.environ.update({**defaults, **request.get("env", {})})
     tempfile.tempdir = folder

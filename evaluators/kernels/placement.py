@@ -19,7 +19,7 @@ ALIGN = 256
 ARENA = 256 << 20
 """Bytes of the arena. A call whose inputs need more than a quarter of it uses fresh allocations instead."""
 
-POOLS = ((1 << 20, 1 << 20, 40), (10 << 20, 8 << 20, 6))
+POOLS = ((1 << 20, 1 << 20, 48), (10 << 20, 8 << 20, 14))
 """torch's pools of shared segments: the largest request each serves, the largest filler here, and at most how many of them."""
 
 

@@ -22,6 +22,7 @@ import torch
 
 from evolve.evaluators.kernels import wire
 from evolve.evaluators.kernels.placement import Places
+from evolve.evaluators.kernels.streams import Streams, handles
 from evolve.evaluators.kernels.wire import FLAG
 from evolve.evaluators.kernels.worker import Ghost, State, as_list, call_safely, profiled, structure
 from evolve.evaluators.timing.driver import CudaError, Driver
@@ -47,6 +48,7 @@ class CudaHands:
         self.state = State()
         self.slab, self.where = 0, "staging"
         self.places = Places()
+        self.streams = Streams(self.driver, handles())
         self.kept: list[Any] | None = None
         self.own: torch.Tensor | None = None
         self.notes: list[str] = []
@@ -121,12 +123,14 @@ class CudaHands:
         control = self.control or self._local_key(order)
         self.gate.open(control, order["ticket"], segments, stream, order.get("patience", 4.0))
         self.driver.record(self.start, stream)
+        self.streams.begin(self.start)
         wire.send(sock, {"ready": order["n"]})
         began = _now()
         marks.append(began)
         ghost, profile = self._mode(str(order.get("mode", "")))
         with ghost or contextlib.nullcontext():
             result = call_safely(function, [*inputs, *outputs])
+        self.streams.join(stream)
         self.driver.record(self.end, stream)
         answers = outputs or as_list(result, [row[0] for row in order["outputs"]])
         fault = structure(answers, order["outputs"], [] if outputs else inputs, _Tensor, "cuda")

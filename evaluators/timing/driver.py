@@ -19,6 +19,7 @@ from evolve.tasks.errors import InfrastructureError
 SMS, SHARED_OPTIN, L2_BYTES, CLOCK_KHZ = 16, 97, 38, 13
 MAX_DYNAMIC_SHARED = 8
 PERSISTING_L2 = 6
+NOT_READY = 600
 
 
 class CudaError(InfrastructureError):
@@ -113,6 +114,19 @@ class Driver:
         name = "cuEventElapsedTime_v2" if hasattr(self._cuda, "cuEventElapsedTime_v2") else "cuEventElapsedTime"
         self.call(name, ctypes.byref(milliseconds), start, end)
         return milliseconds.value * 1e-3
+
+    # ---- streams -------------------------------------------------------------------------------------------------
+
+    def busy(self, stream: int) -> bool:
+        """Whether work that was given to the stream has not ended yet."""
+        code = self._cuda.cuStreamQuery(ctypes.c_void_p(stream))
+        if code not in (0, NOT_READY):
+            raise CudaError("cuStreamQuery", code)
+        return bool(code == NOT_READY)
+
+    def wait(self, stream: int, event: ctypes.c_void_p) -> None:
+        """What is given to the stream from now on begins after the event."""
+        self.call("cuStreamWaitEvent", ctypes.c_void_p(stream), event, 0)
 
     # ---- modules -------------------------------------------------------------------------------------------------
 

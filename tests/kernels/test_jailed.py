@@ -124,10 +124,3 @@ def test_a_baseline_that_died_is_started_again(jailed: Any) -> None:
     with pytest.raises(InfrastructureError, match="baseline"):
         jailed.measure(SMALL, honest, PLAN)
     assert judge_kernel(jailed.measure(SMALL, honest, PLAN)).status is Status.SCORED
-
-
-def test_all_streams_of_a_worker_share_one_queue_of_the_card() -> None:
-    """Set before the driver starts, so that nothing launched after the start event can begin before it (N5)."""
-    from evolve.evaluators.kernels import jailed as module
-
-    assert module._environment()["CUDA_DEVICE_MAX_CONNECTIONS"] == "1"

@@ -19,6 +19,7 @@ from evolve.evaluators.kernels.placement import Places
 from evolve.evaluators.kernels.plan import SHORT, Plan, per_block
 from evolve.evaluators.kernels.referee import Referee
 from evolve.evaluators.kernels.solution import from_files
+from evolve.evaluators.kernels.streams import Streams
 from evolve.evaluators.kernels.worker_cuda import checksum, whole
 from evolve.evaluators.timing.blocks import ratio, trimmed
 
@@ -165,3 +166,38 @@ def test_an_exact_zero_is_right_where_no_error_is_allowed(dtype: torch.dtype) ->
     x[2, 3] = 1e-6
     found = compare("y", x, y, exact)
     assert found.matched == 63 / 64 and found.worst > 1e6 and not found.fault
+
+
+class Recorded:
+    """A driver that writes down what it is asked."""
+
+    def __init__(self, busy: set[int]) -> None:
+        self.working, self.said = busy, []  # type: ignore[var-annotated]
+
+    def busy(self, stream: int) -> bool:
+        return stream in self.working
+
+    def event(self) -> str:
+        return "joint"
+
+    def record(self, event: str, stream: int) -> None:
+        self.said.append(("record", stream))
+
+    def wait(self, stream: int, event: str) -> None:
+        self.said.append(("wait", stream, event))
+
+
+def test_a_side_stream_that_works_is_held_to_the_window_and_no_other() -> None:
+    driver = Recorded({0, 7})
+    streams = Streams(driver, [0, 5, 6, 7])  # type: ignore[arg-type]
+    streams.begin("start")  # type: ignore[arg-type]
+    assert streams.join(0) == 1 and driver.said == [("record", 7), ("wait", 0, "joint")]
+    driver.said.clear()
+    driver.working = set()
+    streams.begin("start")  # type: ignore[arg-type]
+    assert driver.said == [("wait", 7, "start")], "from its second call on it also begins after the start event"
+    assert streams.join(0) == 1 and driver.said[1:] == [("record", 7), ("wait", 0, "joint")]
+    quiet = Recorded(set())
+    alone = Streams(quiet, [5, 6])  # type: ignore[arg-type]
+    alone.begin("start")  # type: ignore[arg-type]
+    assert alone.join(0) == 0 and quiet.said == [], "a kernel without side streams has nothing added"
