@@ -42,9 +42,9 @@ def arguments(name: str, **extra: Any) -> argparse.Namespace:
     return parser.parse_args()
 
 
-PROTOCOL = 4
-"""Of the timed call. Earlier lines are not taken up: 1 had no clock but the worker's last word; 2 gave a stream a queue of its own,
-a process one place for all its outputs and a gate that let SMs go one by one; 3 still had the one place."""
+PROTOCOL = 5
+"""Of the timed call. Earlier lines are not taken up: 1 had no clock but the worker's last word; 2 a gate that let SMs go one by one and
+one place for all of a process' outputs; 3 still the one place; 4 side streams outside the window."""
 
 
 class Raw:

@@ -98,8 +98,8 @@ def hostile(found: Rows) -> str:
     head = ["kernel", "size", "protocol", "true us", "claimed", "counted", "under-report", "wrong calls", "verdict on this size alone"]
     text = (
         "Static screen off, so that the mechanism is tried and not the words. True: the same kernel run honestly beside it. Evidence "
-        "recorded in full is judged again by today's rules. Protocol 2 (see `kernels_common.py`) let a kernel on an unjoined stream "
-        "begin when the gate let go of the first SM; 3 and later do not.\n\n"
+        "recorded in full is judged again by today's rules. Up to protocol 4 (see `kernels_common.py`) a kernel on an unjoined stream "
+        "began when the gate let go and hid 3.6 to 5 us; since 5 torch's side streams are held to the window.\n\n"
     )
     text += "Largest under-report that still scores: "
     text += ", ".join(f"{size}: {gain:.0%} ({who})" for size, (gain, who) in gains.items()) + ".\n\n"
