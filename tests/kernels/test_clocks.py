@@ -47,10 +47,17 @@ def test_the_stated_spread_between_workers_is_the_recorded_one(replay: Any) -> N
 
 
 def test_recorded_hostile_kernels_gain_nothing(replay: Any) -> None:
-    verdicts = replay.gallery()
+    """Not scored, or no faster than honestly. Size by size for what was recorded since side streams are held to the window."""
+    verdicts, alone = replay.gallery(), replay.by_size()
     assert set(verdicts) >= {"side_stream", "deferred", "forged_claim", "resident"}
-    assert all(v.status is not Status.SCORED for v in verdicts.values()), {k: v.reason for k, v in verdicts.items()}
     assert verdicts["resident"].kind == "timing"
+    rows = {row["item"]: row for row in replay.rows("kernels_hostile") if "rows" in row}
+    for name, verdict in verdicts.items():
+        shares = {size: x["counted"] / x["true"] for size, x in rows[name]["rows"].items()}
+        assert verdict.status is not Status.SCORED or min(shares.values()) > 0.95, (name, verdict.reason, shares)
+        if rows[name].get("protocol", 1) >= 5:
+            for size, share in shares.items():
+                assert alone[name, size].status is not Status.SCORED or share > 0.9, (name, size, share)
 
 
 def test_a_lie_beyond_the_allowance_is_refused_on_recorded_spreads(replay: Any) -> None:
