@@ -153,6 +153,8 @@ class Asker:
         hint = dict(choice.hint)
         if reads and self.search.policy.returning and (gone := returning.lines(self.search, task, choice.parents[0])):
             hint["returning"] = gone
+        if not reads and not self.search.policy.levels:
+            hint["levels"] = False
         return Brief(
             number=number,
             task=task,
@@ -206,6 +208,7 @@ class Asker:
             island_gain={name: island.gain for name, island in islands.items()},
             novelty=self._novelty_of(task, live),
             stalled=state.live.stalled.get(task, 0),
+            exact=state.lineage.calibration(task).deterministic(self.search.grounds[task].task.objectives[0].name),
             directives=state.memory.words_for(task),
             sketches=state.live.sketches,
             goals={metric.name: metric.sign for metric in self.search.grounds[task].task.evaluate.metrics},

@@ -25,6 +25,9 @@ from evolve.tasks.verdict import VERIFY, Calibration, Status, Verdict, judge
 FEWEST, MOST = 3, 10
 """Runs of the seed: as many as fit into PATIENCE, within these."""
 
+AGREE = 5
+"""Runs of the seed after which a task counts as exact, where all metrics agree to the last bit (policy part `exact`)."""
+
 PATIENCE = 15.0
 """Seconds of wall time the noise floor may take beyond its fewest runs."""
 
@@ -127,17 +130,31 @@ class Checker:
         first = self.search.evidence(self.seed.commit)
         spent = max((s.seconds for e in first for s in e.of(self.seed.tree)), default=0.0)
         runs = min(MOST, max(FEWEST, int(PATIENCE / max(spent, 1e-3))))
-        have = sum(len(e.of(self.seed.tree)) for e in first if e.stage == stage.name)
-        if runs > have:
-            job = Job(f"{self.seed.number}/{stage.name}/calibrate", self.ground.task.name, (self.seed.tree,), stage.name,
-                      runs - have, first_block=have)  # fmt: skip
-            evidence = await self._measure(job, recorded=True)
-            commits = (self.seed.commit,)
-            self.search.append(ev.Measured(job.id, job.task, commits, self.ground.epoch, evidence), evidence.artifacts)
-            if self.seed.tree in evidence.failures:
-                why = evidence.failures[self.seed.tree].message
-                raise BaselineError(f"task {self.ground.task.name!r}: the seed scored once, then failed: {why}")
+        if self.search.policy.exact and runs > AGREE:
+            await self._until(AGREE, "calibrate")
+            found = [e for e in self.search.evidence(self.seed.commit) if e.stage == stage.name]
+            if all(s == 0.0 for s in _calibrate(self.ground.task, self.seed.tree, found, "").sigma.values()):
+                return found
+            await self._until(runs, "calibrate-on")
+        else:
+            await self._until(runs, "calibrate")
         return [e for e in self.search.evidence(self.seed.commit) if e.stage == stage.name]
+
+    async def _until(self, runs: int, name: str) -> None:
+        """Run the seed until so many runs are on record. Raises BaselineError where one fails."""
+        stage = self.ground.stages[-1]
+        known = self.search.evidence(self.seed.commit)
+        have = sum(len(e.of(self.seed.tree)) for e in known if e.stage == stage.name)
+        if runs <= have:
+            return
+        job = Job(f"{self.seed.number}/{stage.name}/{name}", self.ground.task.name, (self.seed.tree,), stage.name,
+                  runs - have, first_block=have)  # fmt: skip
+        evidence = await self._measure(job, recorded=True)
+        commits = (self.seed.commit,)
+        self.search.append(ev.Measured(job.id, job.task, commits, self.ground.epoch, evidence), evidence.artifacts)
+        if self.seed.tree in evidence.failures:
+            why = evidence.failures[self.seed.tree].message
+            raise BaselineError(f"task {self.ground.task.name!r}: the seed scored once, then failed: {why}")
 
     async def _measure(self, job: Job, *, recorded: bool = False) -> Evidence:
         if recorded:

@@ -2,6 +2,10 @@
 
 One gate a task at a time. Which candidate is next, and what a gate's evidence amounts to, follow from the folded log
 alone, so a resume continues a gate where it was.
+
+Where the seed's noise check found none and the policy says so (`exact`), a candidate that scored more reigns at once, and a
+champion is measured again by the strictest rules, in an independent re-run, once it has stood for `STANDS` evaluations or the
+search ends: a candidate that does not repeat keeps that score alone, and whoever is better reigns again.
 """
 
 from __future__ import annotations
@@ -11,12 +15,16 @@ from typing import TYPE_CHECKING
 
 from evolve.evaluators.evaluator import Job
 from evolve.population import events as ev
-from evolve.population.candidate import Candidate
+from evolve.population.candidate import Candidate, Standing
 from evolve.population.folds.pipeline import Gate
-from evolve.tasks.verdict import CONFIRM, LOOKS, Decision, promote, worth_a_gate
+from evolve.tasks.verdict import CONFIRM, LOOKS, VERIFY, Decision, promote, worth_a_gate
 
 if TYPE_CHECKING:
     from evolve.search import Ground, Search
+
+
+STANDS = 10
+"""Evaluations after which a champion that was never measured again is; most champions of a climb stand for fewer."""
 
 
 class Gatekeeper:
@@ -24,6 +32,8 @@ class Gatekeeper:
         self.search = search
         self.opening: set[str] = set()
         """Tasks whose gate's first job waits for a slot; on record as a gate once it has started."""
+        self._again: set[str] = set()
+        """Commits known to have been measured by an independent re-run."""
 
     # ---- opening -------------------------------------------------------------------------------------------------
 
@@ -33,10 +43,45 @@ class Gatekeeper:
         if task in self.search.state.pending.gates or task in self.opening:
             return []
         candidate = self._challenger(ground)
+        while candidate is not None and self._free(ground, candidate):
+            self._crown(ground, candidate)
+            candidate = self._challenger(ground)
         if candidate is None:
-            return []
+            return self._look_again(ground)
         self.opening.add(task)
         return [self._look(ground, candidate, 0)]
+
+    def _exact(self, ground: Ground) -> bool:
+        calibration = self.search.state.lineage.calibration(ground.task.name)
+        return self.search.policy.exact and calibration.deterministic(ground.task.objectives[0].name)
+
+    def _free(self, ground: Ground, candidate: Candidate) -> bool:
+        """Whether it reigns without a gate: nothing is in doubt, and its one measurement is taken for all."""
+        champion = self._champion(ground)
+        known = candidate.fitness is not None and champion.fitness is not None
+        return self._exact(ground) and known and candidate.standing is Standing.ACTIVE
+
+    def _crown(self, ground: Ground, candidate: Candidate) -> None:
+        task, champion = ground.task.name, self._champion(ground)
+        gain = (candidate.fitness or 0.0) - (champion.fitness or 0.0)
+        tries = self.search.state.pending.tries.get(task, 0) + 1
+        self.search.append(ev.Promoted(task, candidate.commit, champion.commit, gain, gain, 0, tries))
+
+    def _look_again(self, ground: Ground) -> list[Job]:
+        """The independent re-run of a champion that has none yet, where it is due."""
+        search, champion = self.search, self._champion(ground)
+        if not self._exact(ground) or champion.commit == search.state.lineage.seeds[ground.task.name]:
+            return []
+        stood = search.state.live.stalled.get(ground.task.name, 0)
+        if stood < STANDS and not (search.stop_reason or search.spent() or search.reached()):
+            return []
+        waits = champion.commit in self._again or champion.commit in search.standings.under_way
+        if waits or champion.standing is not Standing.ACTIVE:
+            return []
+        if any(item.stage == VERIFY for item in search.evidence(champion.commit)):
+            self._again.add(champion.commit)
+            return []
+        return [search.standings.order(ground, champion)]
 
     def _champion(self, ground: Ground) -> Candidate:
         champion = self.search.state.champion(ground.task.name)

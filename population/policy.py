@@ -12,6 +12,9 @@ from typing import Any
 
 from evolve.tasks.errors import UsageError
 
+LATER = {"climb": 0, "exact": False, "levels": False}
+"""Parts that came after the first runs on record, and what they are worth where a record does not name them."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Policy:
@@ -20,6 +23,9 @@ class Policy:
     opening:      briefs that start independently from the seed. islands: subpopulations (1: none).
     elite:        chance that an island's best is the parent. spread: share of briefs spread over all islands alike.
     settle:       share of the budget after which the leader's island gets all other briefs; 1: never.
+    climb:        where the seed's noise check found none: the best of all is the parent while it has moved within so many
+                  evaluations. exact: there, who scores more is champion at once, and is measured again once it stands.
+    levels:       the key-less mutator keeps a table of signs or classes to the values it holds, nearly always.
     cross, other: chances of a crossover, and of a transplant, explore or simplify. fix, port: chances of mending a
                   failed candidate, and of taking an idea over from another task, where a mutator answers them.
     novelty:      weigh parents by their distance to others. duplicates: refuse a known program before it is paid for.
@@ -38,6 +44,9 @@ class Policy:
     elite: float = 0.6
     spread: float = 0.15
     settle: float = 0.25
+    climb: int = 10
+    exact: bool = True
+    levels: bool = True
     cross: float = 0.05
     other: float = 0.05
     fix: float = 0.05
@@ -71,9 +80,10 @@ class Policy:
 
     @classmethod
     def known(cls, settings: Mapping[str, Any]) -> Policy:
-        """From what a run has on record, leaving out what this version does not know."""
+        """From what a run has on record, leaving out what this version does not know; what did not exist then is off."""
         names = {f.name for f in dataclasses.fields(cls)}
-        return cls.of({name: value for name, value in settings.items() if name in names})
+        since = LATER if settings else {}
+        return cls.of({**since, **{name: value for name, value in settings.items() if name in names}})
 
     def record(self) -> dict[str, Any]:
         """Every field, defaults too: a run keeps its policy when a later version has another default."""

@@ -38,7 +38,7 @@ import proposer  # noqa: E402
 from model_server import ScriptedModel, Serving  # noqa: E402
 
 TOOLS = ("ours", "ours-keyless", "openevolve", "shinka", "greedy", "best-of-n")
-TASKS = tuple(proposer.DOMAINS)
+TASKS = ("heilbronn_triangle", "erdos_overlap", "autocorrelation", "low_autocorrelation_64")
 VERSIONS = {"openevolve": "openevolve", "shinka": "shinka-evolve"}
 
 

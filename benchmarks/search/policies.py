@@ -129,6 +129,7 @@ class World:
             TASK, live, champion, seed, self.asked, self.evaluated, left,
             island_gain={name: island.gain for name, island in islands.items()},
             novelty=Distances(everyone, self.programs) if self.novelty else {}, stalled=self.stalled,
+            exact=self.landscape.noise == 0,
         )  # fmt: skip
 
 
@@ -287,5 +288,11 @@ SELECTORS: dict[str, tuple[Policy | Selector, dict[str, bool]]] = {
     "no explore": (replace(DEFAULT, other=0.0), {}),
     "novelty off": (DEFAULT, {"novelty": False}),
     "children off": (DEFAULT, {"children": False}),
+    "climb 10": (replace(DEFAULT, climb=10), {}),
+    "climb 20": (replace(DEFAULT, climb=20), {}),
+    "climb 40": (replace(DEFAULT, climb=40), {}),
+    "climb 20 opening 3": (replace(DEFAULT, climb=20, opening=3), {}),
+    "climb 20 opening 1": (replace(DEFAULT, climb=20, opening=1), {}),
+    "climb 20 elite 0": (replace(DEFAULT, climb=20, elite=0.0), {}),
     "explore on stall": (OnStall(DEFAULT), {}),
 }

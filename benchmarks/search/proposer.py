@@ -57,6 +57,9 @@ DOMAINS = {
     "autocorrelation_second": Domain(0.0, 8.0),
     "autocorrelation_third": Domain(-8.0, 8.0),
     "hexagons_11": Domain(-6.0, 6.0),
+    "min_max_distance": Domain(),
+    "low_autocorrelation_48": Domain(signs=True),
+    "autocorrelation_30": Domain(0.0, 8.0),
 }
 
 

@@ -29,7 +29,8 @@ PRICE = (1.0, 4.0)
 KNOWN = {
     "heilbronn_triangle": 0.0365, "erdos_overlap": 1.0, "autocorrelation": 1.0, "low_autocorrelation_64": 9.85,
     "bin_packing_fixed": 98.0, "heilbronn_convex_13": 0.030937, "heilbronn_convex_14": 0.027836, "autocorrelation_second": 1.0,
-    "autocorrelation_third": 1.0, "hexagons_11": 1.0,
+    "autocorrelation_third": 1.0, "hexagons_11": 1.0, "min_max_distance": 1.0, "low_autocorrelation_48": 8.23,
+    "autocorrelation_30": 1.0,
 }  # fmt: skip
 """Best known scores, by which gaps are measured (bin packing: a value above all that was seen)."""
 

@@ -34,6 +34,15 @@ FLOOR = 1e-9
 ANCESTORS = 20
 """How far back gains are credited."""
 
+FEW = 4
+"""Most different values of a table that is taken for one of signs or classes, where whole numbers stand for themselves."""
+
+MANY = 12
+"""Fewest literals of such a table."""
+
+OUTSIDE = 0.05
+"""Chance that a number of such a table becomes a value that the table does not hold."""
+
 DIGITS = 2
 """Digits kept below the size of a literal's change; more would only be noise in the diff."""
 
@@ -70,6 +79,7 @@ class Number:
 
     kind:   "float", "int" or "hex". scale: the size of a natural step. signed: a minus may stand at `start`.
     table:  which outermost collection holds it; row: which innermost one (ordinals; -1: none).
+    levels: the few values that its table holds, where that is one of signs or classes; else empty.
     """
 
     start: int
@@ -80,6 +90,7 @@ class Number:
     signed: bool = True
     table: int = -1
     row: int = -1
+    levels: tuple[int, ...] = ()
 
     def moved(self, step: float, rng: random.Random) -> bytes:
         """The literal moved by `step` times its scale, as text; a whole number by at least one, or by one of its bits."""
@@ -87,6 +98,8 @@ class Number:
             change = step * self.scale
             return self._signed(spell(self.value + change, change))
         whole = int(self.value)
+        if self.levels and rng.random() >= OUTSIDE:
+            return self._signed(b"%d" % pick([level for level in self.levels if level != whole], rng))
         if self.kind == "hex":
             bits = max(whole.bit_length(), 4)
             flipped = whole ^ (1 << int(rng.random() * bits))
@@ -101,6 +114,8 @@ class Number:
                 self.value + rng.gauss(0, 2) * self.scale if self.table >= 0 else (4 * rng.random() - 2) * self.scale
             )
             return self._signed(spell(value, self.scale))
+        if self.levels:
+            return self._signed(b"%d" % pick(self.levels, rng))
         size = max(2 * abs(int(self.value)), 4)
         drawn = int(rng.random() * (size + 1))
         return b"0x%x" % drawn if self.kind == "hex" else b"%d" % drawn
@@ -166,6 +181,13 @@ def _is_sign(content: bytes, minus: int) -> bool:
     return not before or before[-1] in _UNARY_AFTER or before.endswith((b"return", b"case"))
 
 
+def levels(values: Sequence[tuple[float, str]]) -> tuple[int, ...]:
+    """The few different values of a table of signs or classes, of its literals' (value, kind); empty for any other."""
+    found = {value for value, _ in values}
+    few = len(values) >= MANY and 2 <= len(found) <= FEW and all(kind == "int" for _, kind in values)
+    return tuple(sorted(int(value) for value in found)) if few else ()
+
+
 # ---- how far ---------------------------------------------------------------------------------------------------------
 
 
@@ -220,7 +242,7 @@ def choose(numbers: Sequence[Number], rng: random.Random) -> list[Number]:
     """Which literals move together: a whole row of a nested table, neighbours in the text, or any of the same table (or
     of those in none); how many of the latter is heavy-tailed."""
     one = pick(numbers, rng)
-    if one.row != one.table and rng.random() < 0.85:
+    if one.row != one.table and not one.levels and rng.random() < 0.85:
         return [n for n in numbers if n.row == one.row]
     alike = [n for n in numbers if n.table == one.table]
     count = heavy_tailed(len(alike), 0.6, rng)

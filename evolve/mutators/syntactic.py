@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from evolve.mutators import Desk, merge, numeric, structure, transplant
 from evolve.mutators.chance import heavy_tailed, weighted
@@ -59,16 +59,19 @@ class Syntactic:
             return transplant.transplant(brief, desk, rng, f"{NAME}/{transplant.OPERATOR}")
         parent = brief.parents[0]
         step = numeric.step_size(desk, parent, rng)
-        made = mutate(desk.files(parent), brief.operator, rng, step)
+        made = mutate(desk.files(parent), brief.operator, rng, step, bool(brief.hint.get("levels", True)))
         operator = f"{NAME}/{made.kind}"
         if not made.files:
             return Proposal(stillborn="no edit was found that parses and changes something", operator=operator)
         return Proposal(dict(made.files), made.words, operator, parents=(parent,))
 
 
-def mutate(files: Mapping[str, bytes], operator: str, rng: random.Random, step: float) -> Mutation:
-    """One mutation of one file. `step` is the size of a number's move in units of its scale."""
+def mutate(files: Mapping[str, bytes], operator: str, rng: random.Random, step: float, levels: bool = True) -> Mutation:
+    """One mutation of one file. `step` is the size of a number's move in units of its scale. levels: a table of signs or
+    classes is kept to the values it holds, nearly always."""
     pieces = workpieces(files)
+    if not levels:
+        pieces = [replace(piece, numbers=[replace(n, levels=()) for n in piece.numbers]) for piece in pieces]
     for _ in range(TRIES if pieces else 0):
         piece = choose(pieces, rng)
         changes = _changes(piece, operator, rng, step)

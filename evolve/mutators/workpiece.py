@@ -388,6 +388,7 @@ def _numbers(found: Sequence[tuple[Node, int, int, int]]) -> list[Number]:
     rows: list[tuple[int, int, float, str, bool, int, int, int]] = []
     columns: dict[tuple[int, int], list[float]] = {}
     tables: dict[int, list[float]] = {}
+    kinds: dict[int, list[tuple[float, str]]] = {}
     for node, table, row, column in found:
         got = numeric.read(node.text or b"")
         if got is None:
@@ -403,12 +404,17 @@ def _numbers(found: Sequence[tuple[Node, int, int, int]]) -> list[Number]:
         rows.append((start, node.end_byte, value, kind, signed, table, row, column))
         if table >= 0:
             tables.setdefault(table, []).append(value)
+            kinds.setdefault(table, []).append((value, kind))
             if row != table:
                 columns.setdefault((table, column), []).append(value)
     by_column = {key: _spread(values) for key, values in columns.items() if len(values) >= _FEWEST_ROWS}
     by_table = {key: _spread(values) for key, values in tables.items()}
+    few = {key: numeric.levels(values) for key, values in kinds.items()}
     made = [
-        Number(start, end, value, kind, by_column.get((t, c)) or by_table.get(t) or abs(value) or 1.0, signed, t, row)
+        Number(
+            start, end, value, kind, by_column.get((t, c)) or by_table.get(t) or abs(value) or 1.0, signed, t, row,
+            few.get(t, ()),
+        )
         for start, end, value, kind, signed, t, row, c in rows
     ]
     return sorted(made, key=lambda number: number.start)

@@ -22,6 +22,7 @@ class Population:
     island_gain: island -> decayed gains, normalised by the global best (docs/search.md).
     novelty:  commit -> mean distance (0..1) to its nearest live neighbours; 1.0 where unknown.
     stalled:  evaluations since the champion's last promotion.
+    exact:    whether the noise check found none: two measurements of the seed agreed to the last bit.
     sketches: commit -> sketch of its text (population/novelty.py). goals: metric -> +1 where more is better, else -1.
     """
 
@@ -35,6 +36,7 @@ class Population:
     island_gain: Mapping[str, float] = field(default_factory=dict)
     novelty: Mapping[str, float] = field(default_factory=dict)
     stalled: int = 0
+    exact: bool = False
     directives: Sequence[str] = ()
     sketches: Mapping[str, str] = field(default_factory=dict)
     goals: Mapping[str, float] = field(default_factory=dict)

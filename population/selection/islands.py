@@ -26,7 +26,8 @@ class Islands:
     """names: the islands of the opening; later ones join by themselves. opening: briefs that start independently from
     the seed. elite: chance that an island's best is the parent. explore: share of briefs spread over all islands alike.
     cross, other: chances of a crossover, and of a transplant or explore where a mutator answers them. settle: share of
-    the budget after which the leader's island gets all but `explore` of the briefs."""
+    the budget after which the leader's island gets all but `explore` of the briefs. climb: where the task measures exactly,
+    the best of all is the parent while it has moved within so many evaluations."""
 
     name: str = "islands"
     names: tuple[str, ...] = ("i1", "i2", "i3")
@@ -36,13 +37,14 @@ class Islands:
     cross: float = 0.05
     other: float = 0.05
     settle: float = 0.25
+    climb: int = 0
 
     @classmethod
     def of(cls, policy: Policy) -> Islands:
         names = tuple(f"i{number + 1}" for number in range(policy.islands))
         return cls(
             names=names, opening=policy.opening, elite=policy.elite, explore=policy.spread, cross=policy.cross,
-            other=policy.other, settle=policy.settle,
+            other=policy.other, settle=policy.settle, climb=policy.climb,
         )  # fmt: skip
 
     def choose(self, population: Population, operators: Sequence[str], rng: random.Random) -> Choice:
@@ -52,9 +54,13 @@ class Islands:
                 "explore" if "explore" in operators and population.asked >= len(self.names) else usual(operators)
             )
             return Choice(operator, (population.seed.commit,), island)
-        island = self._island(population, rng)
-        members = list(population.live.get(island, ())) or [population.seed]
-        parent = self._parent(members, population, rng)
+        if population.exact and population.stalled < self.climb:
+            parent = max(population.everyone(), key=lambda c: (fitness(c), -c.number))
+            island = parent.island or self.names[0]
+        else:
+            island = self._island(population, rng)
+            members = list(population.live.get(island, ())) or [population.seed]
+            parent = self._parent(members, population, rng)
         operator, second = self._operator(population, operators, parent, rng)
         inspirations = self._inspirations(population, parent)
         return Choice(operator, (parent.commit, *second), island, inspirations)

@@ -163,7 +163,8 @@ def test_an_audit_is_measured_again_and_a_clean_rerun_gives_it_a_score(tmp_path:
 def caught_late(place: Path, evaluations: int = 40) -> tuple[Session, Watchful, Candidate]:
     """A run in which a candidate with X above 1.2 is shown to cheat only at the champion gate, with children by then."""
     session, evaluator = opened(
-        place, Leap(at=10, times=1.2), lambda x, stage: Outcome.PASSED, evaluations=evaluations
+        place, Leap(at=10, times=1.2), lambda x, stage: Outcome.PASSED, evaluations=evaluations,
+        policy={"exact": False},
     )  # fmt: skip
     asyncio.run(session.run())
     session.opened.archive.close()
