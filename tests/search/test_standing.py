@@ -196,7 +196,8 @@ def test_a_marked_candidate_takes_its_descendants_along_and_they_come_back_one_b
     first = session.state.candidates[
         session.state.lineage.by_tree[("toy", bytes.fromhex(evaluator.measured[reruns[0]].trees[0]))]
     ]
-    assert first.fitness == max(state.candidates[c].fitness or 0.0 for c in before), "the best one comes first"
+    best = max(state.candidates[c].fitness or 0.0 for c in before)
+    assert first.fitness == pytest.approx(best, rel=1e-12), "the best one comes first"
     released = [c for c in session.state.candidates.values() if c.standing is Standing.RELEASED]
     events = [e for e in of_kind(place, "released") if e.candidate != leap.commit]  # type: ignore[attr-defined]
     assert len(released) == len(events) == len(reruns)
@@ -216,7 +217,7 @@ def test_a_cheat_shown_at_the_gate_loses_its_throne_and_its_children(tmp_path: P
             seen.append(x)
         return Outcome.CHEAT if stage == "confirm" and len(seen) > 3 else Outcome.PASSED
 
-    session, _ = opened(place, Leap(at=8, times=1.2), find, evaluations=40)
+    session, _ = opened(place, Leap(at=8, times=1.2), find, evaluations=40, policy={"exact": False})
     asyncio.run(session.run())
     state = session.state
     cheats = [c for c in state.candidates.values() if c.verdict and c.verdict.status is Status.CHEAT]
@@ -281,7 +282,7 @@ def test_a_replay_decides_on_standing_again(tmp_path: Path) -> None:
             seen.append(x)
         return Outcome.CHEAT if len(seen) > 2 and stage == "confirm" and x > 50 else Outcome.PASSED
 
-    session, _ = opened(place, Leap(), find, evaluations=30)
+    session, _ = opened(place, Leap(), find, evaluations=30, policy={"exact": False})
     asyncio.run(session.run())
     session.opened.archive.close()
     kinds = {e.kind for e in of_kind(place, "suspended", "released", "quarantined")}
@@ -289,3 +290,47 @@ def test_a_replay_decides_on_standing_again(tmp_path: Path) -> None:
     found = asyncio.run(Replay(Archive.open(place), "toy", {"climb": Leap()}).run())
     assert found.difference == "" and found.briefs >= 29
     assert found.champions == session.state.lineage.champions
+
+
+class Once(Climb):
+    """Climbs by small steps for `until` briefs, then writes a program with a hopeless X each time."""
+
+    until = 24
+
+    async def propose(self, brief: Brief, desk: Desk) -> Proposal:
+        lines = desk.files(brief.parents[0])["program.py"].decode().splitlines(keepends=True)
+        value = float(lines[0].partition(" = ")[2])
+        value = value + 0.01 + 1e-5 * brief.number if brief.number <= self.until else 0.001 * brief.number
+        lines[0] = f"X = {value:.6f}\n"
+        return Proposal({"program.py": "".join(lines).encode()}, "step", "climb")
+
+
+def test_an_exact_gain_reigns_at_once_and_a_champion_that_stands_is_measured_again(tmp_path: Path) -> None:
+    place = make_repository(tmp_path / "r")
+    session, evaluator = opened(place, Once(), evaluations=40)
+    asyncio.run(session.run())
+    state = session.state
+    stages = [(job.stage, job.trees[0]) for job in evaluator.measured]
+    champion = state.champion("toy")
+    assert champion is not None and champion.fitness and not any(stage == "confirm" for stage, _ in stages)
+    assert len(state.lineage.reigns["toy"]) >= 4, "each gain of the climb reigned"
+    reruns = [tree for stage, tree in stages if stage == VERIFY]
+    assert reruns[-1] == champion.tree and len(set(reruns)) == len(reruns) < len(state.lineage.reigns["toy"]) / 2, (
+        "those that gave way within ten evaluations were not, and none is twice"
+    )
+    session.opened.archive.close()
+    found = asyncio.run(Replay(Archive.open(place), "toy", {"climb": Once()}).run())
+    assert found.difference == "" and found.champions == state.lineage.champions
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CHEAT, Outcome.AUDIT])
+def test_a_champion_caught_when_it_is_measured_again_gives_way(tmp_path: Path, outcome: Outcome) -> None:
+    place = make_repository(tmp_path / "r")
+    session, _ = opened(
+        place, Once(), lambda x, stage: outcome if stage == VERIFY and x > 1.08 else Outcome.PASSED, evaluations=40
+    )
+    asyncio.run(session.run())
+    champion = session.state.champion("toy")
+    caught = [c for c in session.state.candidates.values() if c.verdict and c.verdict.status.value == outcome.value]
+    assert caught and all(not c.eligible for c in caught)
+    assert champion is not None and champion.eligible and champion not in caught
