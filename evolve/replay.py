@@ -152,7 +152,7 @@ class Replay:
                     await self._go_on(brief.number)
             case ev.Born() | ev.Refused() | ev.Tactic() if event.brief in self.briefs:
                 await self._accept(event)
-            case ev.Measured() if self.begun and event.job in self.jobs and not event.job.endswith("/calibrate"):
+            case ev.Measured() if self.begun and event.job in self.jobs and "/calibrate" not in event.job:
                 started = self.jobs[event.job]
                 trees = tuple(self.state.candidates[c].tree for c in started.candidates)
                 job = Job(event.job, event.task, trees, started.stage, attempt=started.attempt)

@@ -292,7 +292,5 @@ SELECTORS: dict[str, tuple[Policy | Selector, dict[str, bool]]] = {
     "climb 20": (replace(DEFAULT, climb=20), {}),
     "climb 40": (replace(DEFAULT, climb=40), {}),
     "climb 20 opening 3": (replace(DEFAULT, climb=20, opening=3), {}),
-    "climb 20 opening 1": (replace(DEFAULT, climb=20, opening=1), {}),
-    "climb 20 elite 0": (replace(DEFAULT, climb=20, elite=0.0), {}),
     "explore on stall": (OnStall(DEFAULT), {}),
 }

@@ -226,6 +226,16 @@ def ablations(rows: list[Row], held: list[Row]) -> str:
     return table(head, out)
 
 
+def developed(rows: list[Row]) -> str:
+    """The lead over the default without `climb` on the tasks that parts are developed on, with 95% intervals."""
+    out = []
+    for policy in dict.fromkeys(r["policy"] for r in rows):
+        if policy != "default":
+            leads = [measures.bootstrap(surrogate.differences(rows, policy, "default", mark)) for mark in (0, 1, 2)]
+            out.append([policy, *map(_interval, leads)])
+    return table(["instead of no climb", "lead at 50 calls", "at 100 calls", "at 200 calls"], out)
+
+
 def _interval(found: tuple[float, float, float, float]) -> str:
     return f"{found[0]:+.3f} ({found[1]:+.3f} .. {found[2]:+.3f})"
 
@@ -296,18 +306,19 @@ def tables() -> dict[str, str]:
     held = surrogate.read(HERE / "results" / "held_out.jsonl")
     replayed = beside.read(HERE / "results" / "banks.jsonl")
     walked = grown.read(HERE / "results" / "grown.jsonl")
+    tried = beside.read(HERE / "results" / "develop.jsonl")
     costs = beside.read(HERE.parent / "overhead" / "results" / "peers.jsonl")
     made: dict[str, Callable[[], str]] = {
         "finals": lambda: finals(rows), "goal": lambda: goal(rows), "times": lambda: times(rows),
         "progress": lambda: progress(family), "held-out": lambda: progress(_pooled(held)),
         "ablations": lambda: ablations(family, held), "banks": lambda: banks(replayed),
         "grown": lambda: grown_progress(walked), "grown leads": lambda: grown_leads(walked),
-        "overhead": lambda: overhead(costs),
+        "overhead": lambda: overhead(costs), "developed": lambda: developed(tried),
     }  # fmt: skip
     needs = {
         "finals": rows, "goal": rows, "times": rows, "progress": family, "held-out": held, "ablations": family, "banks": replayed, "grown": walked,
         "grown leads": walked,
-        "overhead": costs,
+        "overhead": costs, "developed": tried,
     }  # fmt: skip
     return {name: make() for name, make in made.items() if needs[name]}
 

@@ -7,6 +7,7 @@ import pytest
 
 from evolve.population import selection
 from evolve.population.candidate import Candidate
+from evolve.population.policy import LATER, Policy
 from evolve.population.selection import Population, Selector
 from evolve.population.selection.islands import Islands, weights
 from evolve.population.selection.pareto import front
@@ -163,3 +164,24 @@ def test_the_leading_island_gets_most_once_the_opening_share_is_spent() -> None:
     counts = Counter(Islands().choose(view, ("improve",), random.Random(seed)).island for seed in range(400))
     assert counts[leader] > 300
     assert len(counts) == 3
+
+
+def test_an_exact_task_is_climbed_while_gains_come() -> None:
+    members = [candidate(n, float(n)) for n in range(1, 9)]
+    view = view_of(members)
+    view.asked, view.exact, view.stalled = 20, True, 3
+    climb = Islands.of(Policy(climb=10, cross=0.0, other=0.0))
+    assert set(chosen(climb, view, 60)) == {8}
+    view.stalled = 10
+    assert len(chosen(climb, view, 60)) > 1, "the best has not moved"
+    view.stalled, view.exact = 3, False
+    assert len(chosen(climb, view, 60)) > 1, "noise would make a lucky one the only parent"
+
+
+def test_a_run_of_before_has_none_of_what_came_later() -> None:
+    before = Policy().record()
+    for name in LATER:
+        del before[name]
+    kept = Policy.known(before)
+    assert {name: getattr(kept, name) for name in LATER} == LATER
+    assert Policy.known(Policy().record()) == Policy() and Policy.of({"climb": "0"}).climb == 0

@@ -162,6 +162,9 @@ def test_the_checkers_agree_with_what_is_known() -> None:
     assert proposer.scorer("autocorrelation")([[1.0]] * 40) == pytest.approx(1.5053 / 2)
     line = [[i / 20, i / 20] for i in range(11)]
     assert proposer.scorer("heilbronn_triangle")(line) == 0.0
+    square = [[i / 3, j / 3] for i in range(4) for j in range(4)]
+    assert proposer.scorer("min_max_distance")(square) == pytest.approx(12.88926 / 18)
+    assert proposer.scorer("autocorrelation_30")([[1.0]] * 30) == pytest.approx(1.5053 / 2)
     with pytest.raises(ValueError, match="outside"):
         proposer.scorer("heilbronn_triangle")([[0.5, 0.5 + 2**-50], *line[1:]])
     with pytest.raises(ValueError, match="above 1"):
@@ -412,3 +415,13 @@ def test_the_page_shows_the_recorded_results() -> None:
     assert shown == pytest.approx(made, rel=0.05, abs=0.02), again
     with pytest.raises(ValueError, match="no marker"):
         tables.written("", {"finals": "x"})
+
+
+def test_the_parts_are_developed_on_tasks_that_the_table_has_not() -> None:
+    develop, beside = load("develop"), load("beside")
+    assert not set(develop.TASKS) & set(beside.TASKS)
+    said: list[str] = []
+    words = ["--smoke", "--tasks", "low_autocorrelation_48", "--policies", "default,climb 10"]
+    assert develop.main(words, say=said.append) == 0
+    rows = [json.loads(line) for line in said]
+    assert [r["policy"] for r in rows] == ["default", "climb 10"] and all(0 < r["progress"][0][-1] <= 1 for r in rows)
