@@ -156,6 +156,8 @@ def propose(messages: list[dict[str, str]], task: str, rng: random.Random) -> Pr
         before = table_of(program)
     except ValueError:  # a parent that a key-less operator restructured
         return Proposed("I see no table to change.", "lost", "")
+    if not before or not all(before):
+        return Proposed("I see a row without numbers.", "lost", "")
     if kind == "canned":
         mode = rng.randrange(CANNED)
         rng = random.Random(f"{mode}/{hashlib.sha256(program.encode()).hexdigest()}")
