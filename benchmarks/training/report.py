@@ -334,7 +334,11 @@ def probes(lines: list[Line]) -> str:
             counts[name, outcome] += 1
         if line["failure"] is not None:
             failed[line["failure"][:100]] += 1
-    out = [f"{name}: {n} {outcome}" for (name, outcome), n in sorted(counts.items())]
+    ways = sorted(
+        {line["facts"]["logits"] for line in lines if "logits" in line.get("facts", {}) and line["machine"]["gpus"]}
+    )
+    out = [f"logits on a GPU came by: {', '.join(ways)}"] if ways else []
+    out += [f"{name}: {n} {outcome}" for (name, outcome), n in sorted(counts.items())]
     out += [f"failed: {n} times {text}" for text, n in sorted(failed.items())]
     return "\n".join(f"- {row}" for row in out)
 
