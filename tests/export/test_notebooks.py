@@ -30,8 +30,16 @@ def run(path: Path) -> Any:
     for extra in ("ipykernel", "pandas", "networkx", "matplotlib"):
         pytest.importorskip(extra)
     book = nbformat.read(path, as_version=4)
-    assert not any(cell.get("outputs") for cell in book.cells), "committed without outputs: 'jupyter nbconvert --clear-output'"
-    client = nbclient.NotebookClient(book, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+    assert not any(cell.get("outputs") for cell in book.cells), (
+        "committed without outputs: 'jupyter nbconvert --clear-output'"
+    )
+    client = nbclient.NotebookClient(
+        book,
+        timeout=240,
+        startup_timeout=240,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+    )
     return client.execute()
 
 
