@@ -69,9 +69,8 @@ def pairs() -> Iterator[Pair]:
     """All recorded pairs of honest workers with every call's overhead."""
     for row in rows("kernels_timing"):
         for name, found in row.get("rows", {}).items():
-            yield Pair(
-                f"timing {row['item']} {name}", found["overhead_us"], found["b_overhead_us"], median(found["us"])
-            )
+            for clock, one in found["clocks"].items():
+                yield Pair(f"timing {row['item']} {name} {clock}", one["a"], one["b"], median(found["us"]), clock)
     for row in rows("kernels_selftest"):
         if "evidence" in row:
             evidence = from_json(KernelEvidence, row["evidence"])

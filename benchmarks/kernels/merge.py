@@ -1,6 +1,9 @@
 """Puts a sitting's raw JSON lines into benchmarks/kernels/raw: a new line replaces the older one of the same item.
 
-    python benchmarks/kernels/merge.py FOLDER... [--fresh kernels_timing,...]     --fresh: these files' older lines go
+    python benchmarks/kernels/merge.py FOLDER... [--fresh kernels_timing,...] [--protocol 5]
+
+--fresh: these files' older lines go. --protocol: the lines were made by this protocol whatever number they bear (a checkout
+between a change and the raising of its number).
 
 Use --fresh where the protocol changed so that older lines would not be comparable. A line with an error never replaces one
 that has a result. Afterwards: python benchmarks/kernels/results.py
@@ -8,6 +11,7 @@ that has a result. Afterwards: python benchmarks/kernels/results.py
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -32,18 +36,22 @@ def merge(old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) -> dic
 
 
 def main(arguments: list[str]) -> None:
-    fresh: set[str] = set()
-    if "--fresh" in arguments:
-        at = arguments.index("--fresh")
-        fresh = set(arguments[at + 1].split(","))
-        arguments = arguments[:at] + arguments[at + 2 :]
-    for folder in arguments:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folders", nargs="+")
+    parser.add_argument("--fresh", default="")
+    parser.add_argument("--protocol", type=int, default=0)
+    args = parser.parse_args(arguments)
+    fresh = set(args.fresh.split(","))
+    for folder in args.folders:
         for path in sorted(Path(folder).glob("kernels_*.jsonl")):
             target = RAW / path.name
             old = {} if path.stem in fresh else read(target)
-            made = merge(old, read(path))
+            new = read(path)
+            if args.protocol:
+                new = {item: {**row, "protocol": args.protocol} for item, row in new.items()}
+            made = merge(old, new)
             target.write_text("".join(json.dumps(row) + "\n" for row in made.values()), encoding="utf-8")
-            print(f"{path.stem}: {len(old)} + {len(read(path))} lines -> {len(made)}")
+            print(f"{path.stem}: {len(old)} + {len(new)} lines -> {len(made)}")
         fresh = set()  # a second folder of one sitting adds to the first
 
 

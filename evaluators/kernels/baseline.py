@@ -99,9 +99,11 @@ def variant(problem: Problem, name: str) -> Solution:
     text = problem.definition.reference
     if name != "eager":
         option = "" if name == "compile" else ", mode='max-autotune-no-cudagraphs'"
+        # a scalar is a new value at every call: with dynamic=False each would be compiled anew
+        scalars = any(spec.shape is None for spec in problem.definition.inputs.values())
         text = text.replace("def run(", "def eager(", 1) + (
-            "\n\nimport torch._dynamo\ntorch._dynamo.config.fail_on_recompile_limit_hit = True\n"
-            f"run = torch.compile(eager, dynamic=False{option})\n"
+            "\n\nimport torch._dynamo\ntorch._dynamo.reset()\ntorch._dynamo.config.fail_on_recompile_limit_hit = True\n"
+            f"run = torch.compile(eager, dynamic={None if scalars else False}{option})\n"
         )
     return Solution({"reference.py": text}, "reference.py::run", "pytorch")
 

@@ -252,7 +252,9 @@ def census(evidence: KernelEvidence, rules: Rules) -> Finding:
         return _passed("D12", "ended early") if evidence.fault else Finding("D12", Says.UNABLE, "no census was taken")
     before = (evidence.census.get("load") or {}).get("processes", 1)
     if end["processes"] > max(1, before) and evidence.language == "pytorch":
-        return Finding("D12", Says.AUDIT, f"{end['processes'] - 1} further processes live in the candidate's session")
+        names = "; ".join(str(name) for name in end.get("others", ()))
+        text = f"{end['processes'] - 1} further processes live in the candidate's session" + (f": {names}" if names else "")
+        return Finding("D12", Says.AUDIT, text[:400])
     return _passed("D12", f"{end['processes']} process, {end.get('threads')} threads")
 
 

@@ -135,10 +135,10 @@ class JailedLink(Link):
             self.close()
             raise
 
-    def processes(self) -> int:
-        """Processes in the worker's jail, as the kernel counts them from outside (D12): all below the jail's init."""
+    def members(self) -> list[int]:
+        """Processes in the worker's jail, as the kernel sees them from outside (D12): all below the jail's init."""
         init = _parent(self.pid)
-        return len(descendants(init)) if init > 1 else 0
+        return list(descendants(init)) if init > 1 else []
 
     def close(self) -> None:
         """End the worker and whatever is in its jail; nothing is left when this returns."""

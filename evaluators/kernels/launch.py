@@ -148,16 +148,24 @@ class Link:
         (word,) = _WORD.unpack_from(self.memory, wire.FLAG)
         return bool(word == ticket)
 
-    def processes(self) -> int:
-        """Processes in the worker's session, as the kernel counts them from outside (D12)."""
-        count = 0
+    def members(self) -> list[int]:
+        """Processes in the worker's session, as the kernel sees them from outside (D12)."""
+        found = []
         for entry in os.listdir("/proc"):
             if entry.isdigit():
                 try:
-                    count += os.getsid(int(entry)) == self.pid
+                    if os.getsid(int(entry)) == self.pid:
+                        found.append(int(entry))
                 except (ProcessLookupError, PermissionError):
                     continue
-        return count
+        return found
+
+    def processes(self) -> int:
+        return len(self.members())
+
+    def others(self) -> list[str]:
+        """What the further processes call themselves (command line, or name where there is none): told, not judged by."""
+        return [name for pid in self.members() if pid != self.pid and (name := _called(pid))][:4]
 
     def threads(self) -> int:
         try:
@@ -176,3 +184,11 @@ class Link:
             self.memory.close()
         except BufferError:
             pass
+
+
+def _called(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        return (words or Path(f"/proc/{pid}/comm").read_text().strip())[:120]
+    except OSError:
+        return ""

@@ -122,7 +122,7 @@ class Sides:
             raise InfrastructureError(f"the baseline does not load: {fault.message}")
 
     def census(self, side: Side) -> dict[str, Any]:
-        return {"processes": side.link.processes(), "threads": side.link.threads()}
+        return {"processes": side.link.processes(), "threads": side.link.threads(), "others": side.link.others()}
 
     def last_word(self, side: Side) -> tuple[Fault | None, dict[str, Any]]:
         """What the worker says of itself after its last call: the harness' functions, its kernels' registers."""

@@ -34,7 +34,7 @@ def test_no_recorded_honest_pair_is_refused(replay: Any) -> None:
     assert len(every) >= 70
     assert [p.source for p in every if p.support().disputed] == []
     before = replay.refused_before()
-    assert len(before) >= 15, "the recordings hold the former rule's false refusals"
+    assert len(before) >= 3, "the recordings hold false refusals of the former rule"
     assert max(extra for _, extra in before) < Rules().clock_z * clocks.BETWEEN["done"]
 
 
@@ -64,7 +64,7 @@ def test_a_lie_beyond_the_allowance_is_refused_on_recorded_spreads(replay: Any) 
     for pair in replay.pairs():
         lie = replay.largest_lie(pair)
         assert not pair.support(0.9 * lie).disputed and pair.support(1.1 * lie + 1).disputed
-        assert lie < max({"flag": 8, "copy": 300, "done": 1300}[pair.clock], 0.035 * pair.us), pair.source
+        assert lie < max({"flag": 12, "copy": 300, "done": 1300}[pair.clock], 0.035 * pair.us), pair.source
 
 
 def calls(side: str, stream: random.Random, offset: float, lie: float = 0.0, n: int = 40) -> list[Call]:
