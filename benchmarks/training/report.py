@@ -167,13 +167,18 @@ def _sigma(values: Sequence[float]) -> float:
 
 
 def pairs(lines: list[Line], kind: str) -> dict[tuple[str, str], list[tuple[Line, Line]]]:
-    """(digest of the seed, variant) -> (its run, the seed's run) of the same block on the same card."""
+    """(digest of the seed, variant) -> (its run, the seed's run) of the same block on the same card. Where a block was run
+    again with a newer seed, the run that is nearest in time is the one of the same sitting."""
     found = good(lines, kind)
-    seeds = {(line["block"], line["card"]): line for line in found if line["variant"] == "seed"}
+    seeds: dict[tuple[int, str], list[Line]] = defaultdict(list)
+    for line in found:
+        if line["variant"] == "seed":
+            seeds[line["block"], line["card"]].append(line)
     out: dict[tuple[str, str], list[tuple[Line, Line]]] = defaultdict(list)
     for line in sorted(found, key=lambda line: line["block"]):
-        base = seeds.get((line["block"], line["card"]))
-        if base is not None and line["variant"] != "seed":
+        near = seeds.get((line["block"], line["card"]))
+        if near and line["variant"] != "seed":
+            base = min(near, key=lambda seed: abs(seed["time"] - line["time"]))
             out[base["source"], line["variant"]].append((line, base))
     return dict(sorted(out.items()))
 

@@ -34,13 +34,24 @@ def line(kind: str, variant: str, block: int, loss: float, seconds: float, card:
     names = ("val_bpb", "holdout_bpb") if kind == "30s" else ("val_loss", "holdout_loss")
     metrics = {names[0]: loss, names[1]: loss + 0.01, "seconds": seconds, "tokens_m": 20.0}
     return {"kind": kind, "variant": variant, "source": variant, "block": block, "card": card, "failure": None,
-            "metrics": metrics, "cache": "own", "wall": seconds + 10, "facts": {"gpu": {}}}  # fmt: skip
+            "metrics": metrics, "cache": "own", "time": 100 * block, "wall": seconds + 10, "facts": {"gpu": {}}}  # fmt: skip
 
 
 def test_pairs_never_cross_cards(report: Any) -> None:
     lines = [line("30s", "seed", 0, 1.34, 29.0), line("30s", "pairs", 0, 1.32, 29.0), line("30s", "pairs", 1, 1.3, 29.0),
              line("30s", "seed", 1, 1.34, 29.0, card="two")]  # fmt: skip
     assert {variant: len(found) for variant, found in report.pairs(lines, "30s").items()} == {("seed", "pairs"): 1}
+
+
+def test_a_block_run_again_with_a_newer_seed_makes_pairs_of_its_own(report: Any) -> None:
+    old = [line("30s", "seed", 0, 1.34, 29.0), line("30s", "pairs", 0, 1.32, 29.0)]
+    new = [
+        {**line("30s", "pairs", 0, 1.30, 29.0), "time": 9000},
+        {**line("30s", "seed", 0, 1.31, 29.0), "time": 9050, "source": "newer"},
+    ]
+    found = report.pairs([*old, *new], "30s")
+    assert {key: [base["source"] for _, base in those] for key, those in found.items()} == {
+        ("seed", "pairs"): ["seed"], ("newer", "pairs"): ["newer"]}  # fmt: skip
 
 
 def test_a_faster_change_counts_only_where_its_loss_holds_the_target(report: Any) -> None:
