@@ -187,7 +187,9 @@ def changes(lines: list[Line], kind: str) -> str:
     """Gains over the seed's run of the same block, with intervals, the holdout beside, and what the champion gate says."""
     metric, held = LOSSES[kind]
     body = []
-    for tries, ((source, variant), found) in enumerate(pairs(lines, kind).items(), 1):
+    tries: dict[str, int] = defaultdict(int)
+    for (source, variant), found in pairs(lines, kind).items():
+        tries[source] += 1
         floor = [line["metrics"][metric] for line in good(lines, kind) if line["source"] == source]
         ours, theirs = (
             [base["metrics"][name] - new["metrics"][name] for new, base in found] for name in (metric, held)
@@ -195,7 +197,7 @@ def changes(lines: list[Line], kind: str) -> str:
         shown = ["{:+.5f} [{:+.5f}, {:+.5f}]".format(*interval(values)) for values in (ours, theirs)]
         decided = "too few runs for a decision"
         if len(floor) >= noise.FEWEST and len(found) >= CONFIRM:
-            decision = promote(ours, _sigma(floor), len(floor) - 1, tries, CONFIRM)
+            decision = promote(ours, _sigma(floor), len(floor) - 1, tries[source], CONFIRM)
             decided = f"{decision.decision.value}"
         agreed = noise.agreement(ours, theirs).outcome.value
         tokens = st.mean([new["metrics"]["tokens_m"] / base["metrics"]["tokens_m"] - 1 for new, base in found])
