@@ -24,7 +24,6 @@ import training_variants as variants
 from evolve.evaluators.machine import machine
 from evolve.evaluators.sandbox.ladder import open_sandbox
 from evolve.evaluators.training import data, gpu, supervisor, tracks
-from evolve.evaluators.training.packing import chunk
 from evolve.evaluators.training.sample import sample
 from evolve.evaluators.training.supervisor import Program
 from evolve.evaluators.training.tracks import Track
@@ -79,15 +78,6 @@ def unpacked(packed: Path, work: Path) -> data.Dataset:
     return data.Dataset(**arrays, digest=meta["digest"], source=meta["source"])
 
 
-def for_track(track: Track, found: data.Dataset) -> data.Dataset:
-    """The rows cut again where the track's are shorter."""
-    if track.sequence == found.train.shape[1] - 1:
-        return found
-    parts = (found.train, found.validation, found.holdout)
-    train, validation, holdout = (chunk(rows[:, :-1].ravel(), track.sequence) for rows in parts)
-    return replace(found, train=train, validation=validation, holdout=holdout)
-
-
 class Bench:
     """One card's runs: the sandbox, the data, the programs with their compile caches. Close it."""
 
@@ -127,7 +117,7 @@ class Bench:
             if track.device == "cpu" or self.packed is None:
                 self._data[track.id] = data.load(track, None, cache=self.work / "data")
             else:
-                self._data[track.id] = for_track(track, unpacked(self.packed, self.work))
+                self._data[track.id] = data.cut(unpacked(self.packed, self.work), track)
         return self._data[track.id]
 
     # ---- compile caches ------------------------------------------------------------------------------------------

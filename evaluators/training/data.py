@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,10 @@ from evolve.evaluators.training.packing import Packer, Rows, chunk, pack
 from evolve.evaluators.training.tracks import Track
 from evolve.tasks.errors import TaskError
 
-VERSION = "data/1"
+VERSION = "data/2"
+PACKED = 2048
+"""Tokens of a row that a corpus with a target loss is packed at. Shorter rows are cut from these, so that a track of short
+rows has the same text in the same order as `30s`, and one packed corpus serves both."""
 TOKENIZER_TEXT = {512: 2_000_000, 8192: 64_000_000}
 """Characters a tokenizer is trained on where the folder brings none: our trainer is plain Python."""
 
@@ -134,6 +137,8 @@ def build(track: Track, source: Path | None) -> Dataset:
 
 
 def _from_parquet(track: Track, source: Path) -> Dataset:
+    if track.metric == "loss" and track.sequence < PACKED:
+        return cut(_from_parquet(replace(track, sequence=PACKED), source), track)
     folder = source / "data" if (source / "data").is_dir() else source
     train, validation = corpus.shards(folder)
     tokenizer = tokenizer_of(track.vocabulary, source, train)
@@ -143,6 +148,15 @@ def _from_parquet(track: Track, source: Path) -> Dataset:
     most = 2 * track.tokens // track.sequence if track.tokens else None
     rows = pack(_encode(tokenizer, texts), track.sequence + 1, most)
     return _dataset(track, rows, scored, held, tokenizer.token_bytes(), folder.name)
+
+
+def cut(whole: Dataset, track: Track) -> Dataset:
+    """The rows of a data set, end to end, cut again where the track's rows have another length."""
+    if track.sequence == whole.train.shape[1] - 1:
+        return whole
+    parts = (whole.train, whole.validation, whole.holdout)
+    train, validation, holdout = (chunk(rows[:, :-1].ravel(), track.sequence) for rows in parts)
+    return _dataset(track, train, validation, holdout, whole.token_bytes.tolist(), whole.source)
 
 
 def _split(documents: list[list[int]], track: Track) -> tuple[Rows, Rows]:

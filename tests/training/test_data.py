@@ -7,6 +7,7 @@ import http.server
 import pickle
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,17 @@ def test_a_folder_of_shards_is_packed_and_moves_to_another_machine(tmp_path: Pat
     assert data.load(track, tmp_path / "packed").digest == found.digest
     with pytest.raises(TaskError, match="packed for"):
         data.load(tracks.TRACKS["nanochat/30s"], tmp_path / "packed")
+
+
+def test_rows_for_a_target_loss_are_those_of_30s_cut_shorter(tmp_path: Path) -> None:
+    shards(tmp_path / "data", corpus.help_text())
+    track = tracks.TRACKS["speedrun/cpu"]
+    long = replace(tracks.TRACKS["nanochat/cpu"], sequence=data.PACKED, tokens=None)
+    short, whole = (data.load(which, tmp_path, cache=tmp_path / "cache") for which in (track, long))
+    assert short.train.shape[1] == track.sequence + 1 and whole.train.shape[1] == data.PACKED + 1
+    for ours, theirs in ((short.train, whole.train), (short.validation, whole.validation), (short.holdout, whole.holdout)):
+        told = theirs[:, :-1].ravel()
+        assert np.array_equal(ours[:, :-1].ravel(), told[: ours[:, :-1].size]) and ours[:, :-1].size > 0.9 * told.size
 
 
 def test_a_folder_without_the_pinned_shard_is_refused(tmp_path: Path) -> None:
