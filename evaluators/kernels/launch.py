@@ -47,7 +47,8 @@ class Nursery:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**keep, **(env or {})},
+            # read where the compiler is imported, which the clean parent does: a pool of processes would outlive the calls (D12)
+            env={**keep, "TORCHINDUCTOR_COMPILE_THREADS": "1", **(env or {})},
             start_new_session=True,
         )
         theirs.close()

@@ -201,3 +201,18 @@ def test_a_side_stream_that_works_is_held_to_the_window_and_no_other() -> None:
     alone = Streams(quiet, [5, 6])  # type: ignore[arg-type]
     alone.begin("start")  # type: ignore[arg-type]
     assert alone.join(0) == 0 and quiet.said == [], "a kernel without side streams has nothing added"
+
+
+def test_a_forked_worker_compiles_in_its_own_process() -> None:
+    """A pool of compiling processes would be left beside the calls, where D12 counts it."""
+    problem = pack.get("softmax")
+    problem = replace(problem, workloads=problem.tiny[:1])
+    told = "import torch._inductor.config as config\n\n\ndef run(x):\n    raise ValueError(f'threads: {config.compile_threads}')\n"
+    nursery = Nursery(env={"TRITON_INTERPRET": "1"})
+    referee = Referee(nursery, clock="work", env={"TRITON_INTERPRET": "1"})
+    try:
+        evidence = referee.measure(problem, from_files({"k.py": told}, "k.py::run"), Plan(workloads=1, blocks=1, calls=1))
+    finally:
+        referee.close()
+        nursery.close()
+    assert evidence.fault is not None and "threads: 1" in evidence.fault.message
