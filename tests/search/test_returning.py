@@ -73,7 +73,7 @@ class Letters:
 
 def test_an_embedder_takes_the_place_of_the_fingerprints(tmp_path: Path) -> None:
     place = make_repository(tmp_path / "r")
-    session = open_toy(place, evaluations=25)
+    session = open_toy(place, evaluations=25, policy={"climb": 0})  # a climb takes the best and asks no novelty
     embedder = session.search.embedder = Letters()
     asyncio.run(session.run())
     assert any("def value" in text for text in embedder.texts)
