@@ -17,16 +17,19 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from cmaes import CMA, SepCMA
 
 from evolve.mutators import Desk, polish, trust
 from evolve.mutators.numeric import Number
 from evolve.mutators.workpiece import Workpiece
 from evolve.population.brief import Brief, Proposal
 from evolve.tasks.records import from_json, to_json
+
+if TYPE_CHECKING:
+    from cmaes import CMA, SepCMA
 
 KNOBS = 8
 """Most numbers a study tunes unless asked for more (EvoTrace's recipe; docs/search.md)."""
@@ -300,6 +303,8 @@ def next_point(
     known = [(base, start)] if base is not None else []
     known += [(t.fitness, t.point) for t in opening if t.fitness is not None]
     centre = max(known, key=lambda item: item[0])[1] if known else start
+    from cmaes import CMA, SepCMA  # not before a study asks for it: it brings scipy, 60 MB, where that is installed
+
     width = max(len(knobs), 2)  # CMA-ES needs two dimensions: a lone knob gets an idle one
     mean = np.full(width, 0.5)
     mean[: len(knobs)] = centre
