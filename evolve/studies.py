@@ -2,9 +2,9 @@
 
 A study is opened for an island's new best whose structure (the program without its numbers) had none yet, and at a
 plateau for the champion. Where the task says how, it is one polish with gradients, of every new best. Else it is a near one,
-of the program's separate real numbers. Tables of numbers are left to other
-mutators: a few of many coordinates gain little for what their study costs (docs/search.md). Where nobody but the tuner writes
-programs, studies are wide ones of whatever numbers there are. A study ends by the tuner's own rule
+of the program's separate real numbers. Tables of numbers are left to other mutators: a few of many coordinates gain little for
+what their study costs (docs/search.md). Where nobody but the tuner writes programs, studies are wide ones of whatever numbers
+there are. A study ends by the tuner's own rule
 (`evolve.mutators.tune.finished`). Its trials are candidates like any others, charged as class "tuning"; none is opened while
 tuning has taken more than the policy's share of all evaluations.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from evolve.mutators import numeric, polish, trust
+from evolve.mutators import numeric, polish
 from evolve.mutators import tune as tuning
 from evolve.mutators.outside import OUTSIDE
 from evolve.population import events as ev
@@ -95,7 +95,7 @@ class Tuner:
         files = self.search.files_of(ground.task, candidate)
         structure = tuning.structure(files)
         tuned = (task, structure) in state.studies.tuned
-        polishing = trust.available() and polish.hook_of(ground.task) is not None
+        polishing = polish.hook_of(ground.task) is not None
         if polishing and candidate.operator.startswith("tune/"):  # polished already
             return False
         if tuned and not again and not polishing:
@@ -130,7 +130,7 @@ class Tuner:
         return spent > self.search.policy.tune * self.search.state.lineage.evaluated.get(task, 0)
 
     def _near(self, candidate: Candidate, files: Mapping[str, bytes]) -> _Plan:
-        knobs = tuning.near(files) if trust.available() else []
+        knobs = tuning.near(files)
         step = min(max(self._step(candidate) or REGION, LEAST), MOST)
         return knobs, tuning.NEAR_TRIALS * (len(knobs) + 1), 0, step / (2 * tuning.ROOM)
 

@@ -8,8 +8,6 @@ Like the rest of a study it keeps no state: each point is found by letting the m
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -19,12 +17,6 @@ LAST = 1e-9
 """Radius, in knob ranges, at which the method ends."""
 
 Vector = npt.NDArray[np.float64]
-
-
-@functools.cache
-def available() -> bool:
-    """Whether scipy is there: an installation for a small machine may have left it out."""
-    return importlib.util.find_spec("scipy") is not None
 
 
 class _Asked(Exception):
