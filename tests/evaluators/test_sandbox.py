@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -206,6 +207,20 @@ def test_a_clean_parent_whose_preload_asked_for_a_gpu_is_refused(tmp_path: Path)
             sandbox.run(Command(("true",), tmp_path))
     finally:
         sandbox.close()
+
+
+@pytest.mark.parametrize(
+    ("counts", "held"), [([3], True), ([0, 0, 3], True), ([10_000], False), ([0, 10_000], False), ([0] * 5, False)]
+)
+def test_a_limit_on_processes_holds_only_where_some_could_be_started(
+    counts: list[int], held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user whose other processes leave no room shows nothing: tried again, and no pass where it never shows."""
+    left = iter(counts)
+    monkeypatch.setattr(ladder, "_value", lambda outcome: next(left))
+    monkeypatch.setattr(ladder.time, "sleep", lambda seconds: None)
+    sandbox = SimpleNamespace(call=lambda *given: SimpleNamespace(failure=None))
+    assert ladder._processes_held(sandbox, None, SimpleNamespace(facts=dict)) is held  # type: ignore[arg-type]
 
 
 def test_the_training_launcher_asks_for_no_gpu(tmp_path: Path) -> None:
