@@ -40,16 +40,16 @@ def _no_jail() -> str:
 
 
 def require(part: str) -> None:
-    """Skip the calling test with a reason where `part` is not here; fail where EVOLVE_REQUIRE names it."""
+    """Skip the calling test or module with a reason where `part` is not here; fail where EVOLVE_REQUIRE names it."""
     if why := _missing(part):
         missing(part, why)
 
 
 def missing(part: str, why: str) -> NoReturn:
-    """Skip the calling test, or fail it where EVOLVE_REQUIRE names `part`."""
+    """Skip the calling test or module, or fail it where EVOLVE_REQUIRE names `part`."""
     if part in os.environ.get("EVOLVE_REQUIRE", "").split(","):
         pytest.fail(f"EVOLVE_REQUIRE names {part!r}, but {why}")
-    pytest.skip(why)
+    pytest.skip(why, allow_module_level=True)
 
 
 def test_data(*parts: str) -> Path:

@@ -25,9 +25,9 @@ from kernels_common import Raw, arguments, machine_facts, mine, open_referee, ta
 
 from evolve.evaluators.kernels import baseline, inputs, pack
 from evolve.evaluators.kernels.bench import layout
-from evolve.evaluators.kernels.compare import passes
 from evolve.evaluators.kernels.definition import Problem
 from evolve.evaluators.kernels.judge import judge_kernel
+from evolve.evaluators.kernels.outputs import passes
 from evolve.evaluators.kernels.plan import Plan
 from evolve.evaluators.kernels.sides import Side, Sides
 from evolve.tasks.records import to_json

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from evolve.evaluators.kernels import inputs as values
-from evolve.evaluators.kernels.compare import compare, golden, passes, reference
+from evolve.evaluators.kernels.compare import compare, golden, reference
 from evolve.evaluators.kernels.definition import Problem, Workload
+from evolve.evaluators.kernels.outputs import passes
 
 
 def slipping(problem: Problem, workloads: tuple[Workload, ...] = (), device: str = "cpu") -> list[str]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from evolve.evaluators.kernels import clocks
-from evolve.evaluators.kernels.compare import OutputFacts, passes, why
 from evolve.evaluators.kernels.definition import Tolerance
 from evolve.evaluators.kernels.evidence import Call, KernelEvidence
+from evolve.evaluators.kernels.outputs import OutputFacts, passes, why
 
 
 class Says(enum.Enum):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evolve.evaluators.kernels.compare import OutputFacts
+from evolve.evaluators.kernels.outputs import OutputFacts
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from evolve.evaluators.kernels import counters, sanitizer
 from evolve.evaluators.kernels import inputs as values
-from evolve.evaluators.kernels.compare import compare, passes
+from evolve.evaluators.kernels.compare import compare
 from evolve.evaluators.kernels.definition import Problem, Workload
 from evolve.evaluators.kernels.evidence import Fault
+from evolve.evaluators.kernels.outputs import passes
 from evolve.evaluators.kernels.solution import Solution
 
 if TYPE_CHECKING:

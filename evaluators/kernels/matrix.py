@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evolve.evaluators.kernels.compare import OutputFacts
 from evolve.evaluators.kernels.evidence import Call, KernelEvidence, WorkloadFacts
+from evolve.evaluators.kernels.outputs import OutputFacts
 
 Plant = Callable[[KernelEvidence], KernelEvidence]
 SECRET = bytes(range(32))

@@ -34,7 +34,8 @@ def naive(source: str, problem: Problem, calls: int = 12) -> Naive:
     import torch as library
 
     import __main__
-    from evolve.evaluators.kernels.compare import compare, passes, reference
+    from evolve.evaluators.kernels.compare import compare, reference
+    from evolve.evaluators.kernels.outputs import passes
 
     main: Any = __main__
     torch: Any = library

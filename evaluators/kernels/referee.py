@@ -20,11 +20,12 @@ from evolve.evaluators.kernels import bench as benches
 from evolve.evaluators.kernels import bounds, extras, screen, wire
 from evolve.evaluators.kernels import inputs as values
 from evolve.evaluators.kernels.baseline import Baseline
-from evolve.evaluators.kernels.compare import OutputFacts, compare, distance, golden, outputs_of, passes, reference
+from evolve.evaluators.kernels.compare import compare, distance, golden, outputs_of, reference
 from evolve.evaluators.kernels.definition import Problem, Workload
 from evolve.evaluators.kernels.evidence import Call, Fault, KernelEvidence, WorkloadFacts
 from evolve.evaluators.kernels.jailed import Ward
 from evolve.evaluators.kernels.launch import Nursery
+from evolve.evaluators.kernels.outputs import OutputFacts, passes
 from evolve.evaluators.kernels.plan import Plan, per_block
 from evolve.evaluators.kernels.sides import ENDINGS, Side, Sides
 from evolve.evaluators.kernels.solution import NOT_INSTALLED, Solution

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from evolve import evaluators
 from evolve.evaluators.kernels.evidence import Fault, KernelEvidence
 from evolve.tasks.evidence import Evidence, FailureKind, Sample, bounded
@@ -30,6 +32,7 @@ def kept(calls: KernelEvidence, cap: int = 1 << 20) -> dict[str, str]:
     return {name: bounded(name, json.dumps(to_json(calls)), cap).data for name in names} | {"feedback-x-0.txt": "no"}
 
 
+@pytest.mark.torch
 def test_what_the_calls_say_counts() -> None:
     assert judge([STORED], TREE, TASK, Calibration()).status is Status.SCORED
     again = evaluators.reread(TASK, STORED, kept(CALLS))
@@ -39,6 +42,7 @@ def test_what_the_calls_say_counts() -> None:
     assert (again.job, again.stage, again.trees) == (STORED.job, STORED.stage, STORED.trees)
 
 
+@pytest.mark.torch
 def test_what_cannot_be_read_stays_as_it_was() -> None:
     assert evaluators.reread(TASK, STORED, {}) == STORED
     assert evaluators.reread(TASK, STORED, {"stdout.txt": "x"}) == STORED

@@ -188,6 +188,7 @@ def test_what_has_no_members_or_no_common_mean_says_so(tmp_path: Path) -> None:
 
 
 def test_there_are_no_more_evaluations_at_a_time_than_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("torch")
     from evolve import evaluators
 
     monkeypatch.setattr(evaluators, "machine", lambda: {"gpus": ({"name": "H100"}, {"name": "H100"})})

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
-from evolve.evaluators.kernels import counters, feedback, pack
-from evolve.evaluators.kernels.evidence import KernelEvidence
-from evolve.evaluators.kernels.jailed import Ward
-from evolve.evaluators.kernels.judge import judge_kernel
-from evolve.evaluators.kernels.solution import from_files
 from tests.support import require
+
+require("torch")
+
+from evolve.evaluators.kernels import counters, feedback, pack  # noqa: E402
+from evolve.evaluators.kernels.evidence import KernelEvidence  # noqa: E402
+from evolve.evaluators.kernels.jailed import Ward  # noqa: E402
+from evolve.evaluators.kernels.judge import judge_kernel  # noqa: E402
+from evolve.evaluators.kernels.solution import from_files  # noqa: E402
 
 HEAD = (
     '"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size","Grid Size","Device","CC",'

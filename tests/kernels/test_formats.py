@@ -42,7 +42,8 @@ def test_all_38_problems_load_and_survive_a_round_trip() -> None:
 def test_references_without_blobs_run_and_pass_scaled_down() -> None:
     require("torch")
     from evolve.evaluators.kernels import inputs
-    from evolve.evaluators.kernels.compare import compare, golden, outputs_of, passes, reference, why
+    from evolve.evaluators.kernels.compare import compare, golden, outputs_of, reference
+    from evolve.evaluators.kernels.outputs import passes, why
 
     ran = 0
     index = {row["dir"]: row for row in json.loads((DATA / "index.json").read_text())}

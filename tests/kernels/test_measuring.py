@@ -8,20 +8,25 @@ import random
 from dataclasses import replace
 
 import pytest
-import torch
 
-from evolve.evaluators.kernels import pack
-from evolve.evaluators.kernels.compare import compare, distance
-from evolve.evaluators.kernels.definition import Tolerance
-from evolve.evaluators.kernels.evidence import Call, WorkloadFacts
-from evolve.evaluators.kernels.launch import Nursery
-from evolve.evaluators.kernels.placement import Places
-from evolve.evaluators.kernels.plan import SHORT, Plan, per_block
-from evolve.evaluators.kernels.referee import Referee
-from evolve.evaluators.kernels.solution import from_files
-from evolve.evaluators.kernels.streams import Streams
-from evolve.evaluators.kernels.worker_cuda import checksum, whole
-from evolve.evaluators.timing.blocks import ratio, trimmed
+from tests.support import require
+
+require("torch")
+
+import torch  # noqa: E402
+
+from evolve.evaluators.kernels import pack  # noqa: E402
+from evolve.evaluators.kernels.compare import compare, distance  # noqa: E402
+from evolve.evaluators.kernels.definition import Tolerance  # noqa: E402
+from evolve.evaluators.kernels.evidence import Call, WorkloadFacts  # noqa: E402
+from evolve.evaluators.kernels.launch import Nursery  # noqa: E402
+from evolve.evaluators.kernels.placement import Places  # noqa: E402
+from evolve.evaluators.kernels.plan import SHORT, Plan, per_block  # noqa: E402
+from evolve.evaluators.kernels.referee import Referee  # noqa: E402
+from evolve.evaluators.kernels.solution import from_files  # noqa: E402
+from evolve.evaluators.kernels.streams import Streams  # noqa: E402
+from evolve.evaluators.kernels.worker_cuda import checksum, whole  # noqa: E402
+from evolve.evaluators.timing.blocks import ratio, trimmed  # noqa: E402
 
 
 def test_a_calls_tensors_never_overlap_and_lie_elsewhere_at_every_call() -> None:

@@ -13,7 +13,8 @@ from tests.support import require
 require("torch")
 
 from evolve.evaluators.kernels import admission, bounds, inputs, pack  # noqa: E402
-from evolve.evaluators.kernels.compare import compare, golden, outputs_of, passes, reference, why  # noqa: E402
+from evolve.evaluators.kernels.compare import compare, golden, outputs_of, reference  # noqa: E402
+from evolve.evaluators.kernels.outputs import passes, why  # noqa: E402
 
 pytestmark = pytest.mark.torch
 NAMES = list(pack.load())

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.torch
 def test_the_results_page_is_made_from_the_raw_lines() -> None:
     made = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks/kernels/results.py"), "--check"],

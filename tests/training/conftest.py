@@ -10,6 +10,7 @@ import pytest
 from evolve.evaluators.training import data, tracks
 from evolve.evaluators.training.data import Dataset
 from evolve.evaluators.training.tracks import Track
+from tests.support import require
 
 Sample = Callable[..., object]
 
@@ -51,6 +52,7 @@ class Bench:
 
 @pytest.fixture(scope="session")
 def bench(quick: Track, dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    require("torch")
     made = Bench(tmp_path_factory.mktemp("bench"), quick, dataset)
     yield made
     made.sandbox.close()
