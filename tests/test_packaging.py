@@ -104,3 +104,12 @@ def test_the_installed_command_runs_a_bundled_task(installed: tuple[Path, Path])
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "matplotlib is not installed" in ran.stderr and "commit" in ran.stdout
+
+
+def test_the_tests_are_collected_where_torch_is_not_installed() -> None:
+    """The README's test command installs no torch; here it is hidden. Its tests are skipped, and none breaks the others."""
+    code = "import sys; sys.modules['torch'] = None; import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    words = ["-q", "--collect-only", "-p", "no:cacheprovider", "tests/kernels", "tests/training"]
+    environment = {name: value for name, value in os.environ.items() if name != "EVOLVE_REQUIRE"}
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
