@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import torch.utils._python_dispatch  # noqa: F401
 
-try:
-    import triton
-    import triton.language  # noqa: F401
-except ImportError:
-    pass
-
 import evolve.evaluators.kernels.worker_cuda  # noqa: F401
+
+try:
+    from evolve.evaluators.kernels.warm import warm
+except ImportError:
+    pass  # no Triton here
+else:
+    warm()
