@@ -9,13 +9,15 @@ the workers share (--compilers; a minute on 16 cores; 0 leaves it to the workers
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.util
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -71,21 +73,38 @@ def compile_one(job: tuple[str, str]) -> str:
             torch.cuda.empty_cache()
 
 
+def compile_apart(job: tuple[str, str]) -> str:
+    """One job in a process of its own; one that does not end says where it stands and is ended."""
+    said = Path(args.caches) / f"{job[0]}-{job[1]}.said"
+    process = multiprocessing.get_context("forkserver").Process(target=_compiling, args=(args, job, str(said)))
+    process.start()
+    process.join(args.each)
+    if process.is_alive():
+        os.kill(process.pid or 0, signal.SIGUSR1)
+        time.sleep(1.0)
+        process.kill()
+        process.join()
+        return f"{job[0]} {job[1]}: not compiled after {args.each} s: {said.read_text()[:1500]}"
+    return said.read_text() if process.exitcode == 0 else f"{job[0]} {job[1]}: exit code {process.exitcode}"
+
+
+def _compiling(given: Any, job: tuple[str, str], said: str) -> None:
+    global args
+    args = given
+    with Path(said).open("w") as file:
+        faulthandler.register(signal.SIGUSR1, file, all_threads=True)
+        file.write(compile_one(job))
+
+
 def compile_all(jobs: list[tuple[str, str]]) -> dict[str, Any]:
-    """`--compilers` processes, longest jobs first."""
+    """`--compilers` processes at a time."""
     began = time.monotonic()
     Path(args.caches).mkdir(parents=True, exist_ok=True)
     os.environ.update(caches(), TORCHINDUCTOR_COMPILE_THREADS="1", OMP_NUM_THREADS="2")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "triton"])
-    with ProcessPoolExecutor(args.compilers, mp_context=context, initializer=prepare, initargs=(args,)) as pool:
-        failed = [said for said in pool.map(compile_one, jobs) if said]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "triton"])
+    with ThreadPoolExecutor(args.compilers) as pool:
+        failed = [said for said in pool.map(compile_apart, jobs) if said]
     return {"jobs": len(jobs), "failed": failed, "wall": round(time.monotonic() - began, 1)}
-
-
-def prepare(given: Any) -> None:
-    global args
-    args = given
 
 
 class Pool(Sides):
@@ -165,7 +184,7 @@ def one(name: str, variant: str) -> dict[str, Any]:
 
 def main() -> None:
     global args, referee
-    args = arguments("the pack's references and torch.compile", only="", autotune=0, compilers=14, caches="")
+    args = arguments("the pack's references and torch.compile", only="", autotune=0, compilers=14, each=60, caches="")
     args.workers = "fork"
     args.caches = args.caches or tempfile.mkdtemp(prefix="pack-caches-")
     raw = Raw(args, "kernels_pack")
