@@ -33,7 +33,7 @@ from evolve.tasks.statistics import t_quantile
 HERE = Path(__file__).resolve().parent
 BUDGETS: dict[str, dict[str, Any]] = {
     "circle_packing": {"seconds": 120.0},
-    "online_bin_packing": {"evaluations": 400},
+    "online_bin_packing": {"evaluations": 800},
     "exp2_in_c": {"evaluations": 300},
     "low_autocorrelation": {"evaluations": 400},
 }
