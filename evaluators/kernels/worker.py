@@ -316,8 +316,9 @@ def structure(outputs: list[Any], wanted: list[Any], inputs: list[Any], tensor: 
     for x, (name, dtype, shape, *_) in zip(outputs, wanted, strict=True):
         if type(x) is not tensor:
             return f"structure: output {name!r} is a {type(x).__name__}, not a plain torch.Tensor"
-        if vars(x):
-            return f"structure: output {name!r} carries attributes ({', '.join(sorted(vars(x)))[:80]})"
+        # torch.compile notes on a tensor which sizes it took for dynamic; any other name could stand before a method
+        if odd := sorted(key for key in vars(x) if not key.startswith("_dynamo_")):
+            return f"structure: output {name!r} carries attributes ({', '.join(odd)[:80]})"
         if x.device.type != device:
             return f"structure: output {name!r} is on {x.device.type}, not {device}"
         if list(x.shape) != list(shape):

@@ -101,7 +101,7 @@ def attention_sink(q, k, v, sink):
     """Causal attention with one learned logit a head that joins the softmax's denominator and adds nothing."""
     acc = torch.promote_types(q.dtype, torch.float32)
     n = q.shape[2]
-    s = (q @ k.transpose(-1, -2)).to(acc) * q.shape[-1] ** -0.5
+    s = (q.to(acc) @ k.transpose(-1, -2).to(acc)) * q.shape[-1] ** -0.5
     s = s.masked_fill(torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1), float("-inf"))
     s = torch.cat((s, sink.to(acc)[None, :, None, None].expand(q.shape[0], -1, n, 1)), dim=-1)
     return torch.softmax(s, dim=-1)[..., :-1].to(q.dtype) @ v
@@ -124,7 +124,7 @@ def attention_alibi(q, k, v, slopes):
     n = q.shape[2]
     i = torch.arange(n, device=q.device)
     distance = (i[:, None] - i[None, :]).to(acc)
-    s = (q @ k.transpose(-1, -2)).to(acc) * q.shape[-1] ** -0.5 - slopes.to(acc)[None, :, None, None] * distance
+    s = (q.to(acc) @ k.transpose(-1, -2).to(acc)) * q.shape[-1] ** -0.5 - slopes.to(acc)[None, :, None, None] * distance
     s = s.masked_fill(distance < 0, float("-inf"))
     return torch.softmax(s, dim=-1).to(q.dtype) @ v
 

@@ -21,6 +21,6 @@ def run(q, k, v, slopes):
     n = q.shape[2]
     i = torch.arange(n, device=q.device)
     distance = (i[:, None] - i[None, :]).to(acc)
-    s = (q @ k.transpose(-1, -2)).to(acc) * q.shape[-1] ** -0.5 - slopes.to(acc)[None, :, None, None] * distance
+    s = (q.to(acc) @ k.transpose(-1, -2).to(acc)) * q.shape[-1] ** -0.5 - slopes.to(acc)[None, :, None, None] * distance
     s = s.masked_fill(distance < 0, float("-inf"))
     return torch.softmax(s, dim=-1).to(q.dtype) @ v
