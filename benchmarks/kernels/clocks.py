@@ -3,7 +3,7 @@
     python benchmarks/kernels/clocks.py            a few seconds; needs no GPU
 
 honest    every recorded pair of honest workers: A and B of kernels_timing and kernels_selftest.
-before    honest kernels that the former rule refused (kernels_rate, kernels_triton, kernels_selftest): of them only the
+before    honest kernels that the former rule refused (kernels_former, kernels_selftest): of them only the
           unexplained time that it named was recorded; shown is whether that is within today's allowance. Not a rate.
 gallery   the recorded evidence of hostile kernels, judged again by the rules of today.
 lies      each honest pair again, its claims made shorter by so much that the check refuses it: the largest lie that passes.
@@ -94,11 +94,11 @@ def jailed() -> Iterator[Pair]:
 def refused_before() -> list[tuple[str, float]]:
     """Honest kernels that the former rule refused, with the unexplained microseconds (trimmed means) it named."""
     found = []
-    for name in ("kernels_rate", "kernels_triton", "kernels_selftest"):
+    for name in ("kernels_former", "kernels_selftest"):
         for row in rows(name):
             said = re.match(r"D7: wall clock shows ([0-9.]+) us", row.get("reason", ""))
             if said:
-                found.append((f"{name.removeprefix('kernels_')} {row['item']}", float(said[1])))
+                found.append((row["item"], float(said[1])))
     return found
 
 

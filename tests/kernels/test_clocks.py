@@ -50,7 +50,6 @@ def test_recorded_hostile_kernels_gain_nothing(replay: Any) -> None:
     """Not scored, or no faster than honestly. Size by size for what was recorded since side streams are held to the window."""
     verdicts, alone = replay.gallery(), replay.by_size()
     assert set(verdicts) >= {"side_stream", "deferred", "forged_claim", "resident"}
-    assert verdicts["resident"].kind == "timing"
     rows = {row["item"]: row for row in replay.rows("kernels_hostile") if "rows" in row}
     for name, verdict in verdicts.items():
         shares = {size: x["counted"] / x["true"] for size, x in rows[name]["rows"].items()}

@@ -173,3 +173,17 @@ def test_the_parents_clock_does_not_believe_a_forged_time(
     assert evidence.integrity["changed"]  # D15 sees it too, in the worker's own word: a second layer
     believed = judge_kernel(evidence, Rules(off=frozenset({"D7", "D15"})))
     assert believed.kind != "timing"
+
+
+def test_what_torch_compile_notes_on_an_output_is_no_attribute_of_the_candidates() -> None:
+    """Kills: refusing torch.compile with dynamic sizes (seen on an H100), and letting an attribute shadow a method."""
+    import torch
+
+    from evolve.evaluators.kernels.worker import structure
+
+    plain = torch.ones(4)
+    plain._dynamo_weak_dynamic_indices = {0}
+    wanted = [["y", "float32", [4]]]
+    assert structure([plain], wanted, [], torch.Tensor, "cpu") == ""
+    plain.contiguous = lambda: torch.zeros(4)
+    assert "carries attributes (contiguous)" in structure([plain], wanted, [], torch.Tensor, "cpu")
