@@ -54,10 +54,10 @@ def _draw(axis: Any, session: Session, name: str, ground: Ground) -> None:
         axis.step([*xs, len(judged)], [metric.sign * y for y in [*ys, ys[-1]]], where="post", label="search, best so far")
     reigned = [(at, y) for at, y, c in scored if c.was_champion]
     axis.plot([at for at, _ in reigned], [y for _, y in reigned], "D", ms=3.5, label="promoted to champion")
-    control = session.controls.get(name)
-    if control and control.curve:
-        cx, cy = [at for at, _ in control.curve], [metric.sign * value for _, value in control.curve]
-        axis.step([*cx, control.evaluations], [*cy, cy[-1]], "--", where="post", label="random search (control)")
+    for control, style in zip(session.controls.get(name, ()), ("--", ":"), strict=False):
+        if control.curve:
+            cx, cy = [at for at, _ in control.curve], [metric.sign * value for _, value in control.curve]
+            axis.step([*cx, control.evaluations], [*cy, cy[-1]], style, where="post", label=f"{control.label} (control)")
     _frame(axis, [y for _, y, _ in scored], best=metric.goal)
     axis.set_xlabel("evaluations")
     axis.set_ylabel(f"{metric.name}{f' ({metric.unit})' if metric.unit else ''}")

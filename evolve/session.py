@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from evolve import mutators as mutator_registry
 from evolve.check import Checker, Report
-from evolve.control import Control
 from evolve.desk import RunDesk
 from evolve.errors import EvolveError, UsageError
 from evolve.evaluators.evaluator import Executor, Job
@@ -37,6 +37,9 @@ from evolve.search import Search
 from evolve.tasks.evidence import Evidence
 from evolve.verify import stored
 
+if TYPE_CHECKING:
+    from evolve.control import Greedy, Random
+
 PUBLISH_EVERY = 5.0
 """Seconds between two publications of branches while a run goes on."""
 
@@ -50,7 +53,8 @@ STALLED_AFTER = 50
 @dataclass(frozen=True, slots=True)
 class Result:
     """How a session ended. `reason`: "evaluations", "seconds", ... (a budget), "stopped", "interrupted",
-    "terminated", or why the search gave up. `best` by task; `control` fitness and evaluations by task."""
+    "terminated", or why the search gave up. `best` by task; `control` (random search) and `greedy`, evaluations and fitness
+    by task, where they ran. `dear`: mean seconds of an evaluation, by task whose greedy control was left out for that."""
 
     run: str
     reason: str
@@ -58,6 +62,8 @@ class Result:
     evaluations: int
     seconds: float
     control: Mapping[str, tuple[int, float | None]] = field(default_factory=dict)
+    greedy: Mapping[str, tuple[int, float | None]] = field(default_factory=dict)
+    dear: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -98,7 +104,7 @@ class Session:
         )  # fmt: skip
         self.fingerprints = Fingerprints(self.search, unsafe=settings.unsafe)
         self.reports: dict[str, Report] = {}
-        self.controls: dict[str, Control] = {}
+        self.controls: dict[str, tuple[Random, Greedy] | tuple[Random]] = {}
         self.began = time.monotonic()
         self._published: dict[str, str] = {}
         self._last_publish = self._last_poll = 0.0
@@ -192,17 +198,15 @@ class Session:
     def _start_controls(self) -> list[asyncio.Task[None]]:
         if not self.opened.settings.control:
             return []
-        from evolve.mutators.random_search import draw
+        # with the parser library behind their edits, which a run by models may do without
+        from evolve.control import Beside, Greedy, Random
 
-        tasks = []
+        greedy = self.opened.settings.greedy
         for name, ground in self.opened.grounds.items():
-            control = Control(
-                self.search, self.store, ground, draw, self.executor,
-                stop=lambda: self._control_done, durable=self.writer.durable,
-            )  # fmt: skip
-            self.controls[name] = control
-            tasks.append(asyncio.create_task(control.run(self.opened.settings.workers)))
-        return tasks
+            beside = Beside(self.search, self.store, ground, self.executor, lambda: self._control_done, self.writer.durable)
+            self.controls[name] = (Random(beside),) if greedy is False else (Random(beside), Greedy(beside, always=bool(greedy)))
+        every = [control for controls in self.controls.values() for control in controls]
+        return [asyncio.create_task(control.run(self.opened.settings.workers)) for control in every]
 
     # ---- what happens beside the search --------------------------------------------------------------------------
 
@@ -315,10 +319,16 @@ class Session:
         best = {name: champion for name in self.opened.grounds if (champion := self.state.champion(name))}
         for task, champion in best.items():
             self._hook("finished", task, champion.commit)
-        control = {name: (c.evaluations, c.best) for name, c in self.controls.items()}
-        return Result(
-            self.opened.run, reason, best, self.state.ledger.evaluations, time.monotonic() - self.began, control
-        )
+        reached: dict[str, dict[str, tuple[int, float | None]]] = {"control": {}, "greedy": {}}
+        dear = {}
+        for name, controls in self.controls.items():
+            for control in controls:
+                if control.evaluations or control.wanted():
+                    reached[control.name][name] = control.evaluations, control.best
+                else:
+                    dear[name] = control.mean_seconds()
+        seconds = time.monotonic() - self.began
+        return Result(self.opened.run, reason, best, self.state.ledger.evaluations, seconds, **reached, dear=dear)
 
 
 def targets(opened: Opened) -> dict[str, float]:

@@ -27,6 +27,7 @@ USER_KEYS: dict[str, type | tuple[type, ...]] = {
     "mutator": (str, list),
     "selector": str,
     "control": bool,
+    "greedy": bool,
     "publish": bool,
     "prefix": str,
 }
@@ -44,7 +45,8 @@ class RunSettings:
     seed:       of every random stream of the search; None: drawn when the run is opened.
     workers:    evaluations at a time; proposals: proposals at a time of a mutator that waits.
     start:      what to start from: a commit, or a candidate of another run (`--from`); None: HEAD, or the task's seed.
-    control:    run the live control. publish: publish branches. prefix: their namespace.
+    control:    run the live controls; greedy: the greedy one too; None: where an evaluation takes at most two seconds.
+    publish:    publish branches. prefix: their namespace.
     overrides:  dotted task keys to new values ("evaluate.timeout" -> "5s"), as `--set` gives them.
     rescore:    go on where task, grader or hardware changed, in a new epoch (evolve/rescore.py).
     hooks:      (event, command) pairs of `--on`.
@@ -69,6 +71,7 @@ class RunSettings:
     selector: str = "islands"
     start: str | None = None
     control: bool = True
+    greedy: bool | None = None
     publish: bool = True
     prefix: str = "refs/heads/evolve"
     fixed_dates: bool = False

@@ -19,7 +19,7 @@ from evolve.tasks.evidence import Evidence
 from evolve.tasks.records import from_json, to_json
 from evolve.tasks.verdict import Calibration, Verdict
 
-SCHEMA = (1, 4)
+SCHEMA = (1, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -590,6 +590,18 @@ class Control(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class GreedyControl(Event):
+    """Progress of the greedy control (the best so far is always the parent): outside `evaluations` and `log`. `tree`: its best's."""
+
+    kind: ClassVar[str] = "greedy_control"
+    binding: ClassVar[bool] = False
+    task: str
+    evaluations: int
+    best: float | None
+    tree: str
+
+
+@dataclass(frozen=True, slots=True)
 class Closed(Event):
     """The run ended for a reason that a resume with the same budget would meet again."""
 
@@ -603,7 +615,7 @@ KINDS: dict[str, type[Event]] = {
         RunOpened, EpochOpened, Rescored, Calibrated, Asked, Wanted, Leased, Told, Requested, Batched, Answered, Refused, Born,
         Fingerprinted, Imported, Started, Cancelled, Measured, Judged, Promoted, GateClosed, Suspended, Released, Quarantined,
         Pinned, Migrated, Lesson, Tactic, Plateau, HandedOver, StudyOpened, StudyClosed, Directive, BudgetChanged, Spent,
-        Paused, Session, Control, Closed,
+        Paused, Session, Control, GreedyControl, Closed,
     )
 }  # fmt: skip
 

@@ -6,12 +6,17 @@ An in-process evaluator that returns a made-up score at once, a scripted mutator
 `--latency` seconds), a durable archive (fsync on), the default selector, the duplicate check on. Prints candidates a
 second and CPU milliseconds a candidate for each window of 1,000, PSS at the end, disk a candidate after maintenance,
 and the time to open the archive warm and with its cache deleted.
+
+A shared machine changes its speed by a third in the middle of a run. So each window's end times a fixed piece of work that
+has nothing to do with the tool (`reference`, outside the windows): flatness is given as measured, and with each window's
+CPU divided by the CPU that the same work took at its two ends.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import itertools
 import json
 import os
@@ -110,6 +115,19 @@ def cpu() -> float:
     return sum(resource.getrusage(who)[0] + resource.getrusage(who)[1] for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
+def reference() -> float:
+    """CPU seconds of this thread for a fixed piece of work like the tool's own: JSON, hashes, dictionaries, all in memory."""
+    took = []
+    for _ in range(5):
+        began = time.thread_time()
+        known: dict[str, int] = {}
+        for at in range(1000):
+            text = json.dumps({"at": at, "name": f"candidate-{at}", "score": at / 7})
+            known[hashlib.sha1(text.encode()).hexdigest()] = len(json.loads(text))
+        took.append(time.thread_time() - began)
+    return median(took)
+
+
 def run(place: Path, args: argparse.Namespace) -> dict[str, object]:
     (place / "program.py").write_text(PROGRAM)
     (place / "evolve.toml").write_text(TOML)
@@ -120,12 +138,13 @@ def run(place: Path, args: argparse.Namespace) -> dict[str, object]:
         publish=False,
     )  # fmt: skip
     mutator = Scripted(args.latency)
-    marks: list[tuple[int, float, float]] = []
+    marks: list[tuple[int, float, float, float, float, float]] = []  # count; time and CPU here; reference; both after it
 
     def progress(session: api.Session) -> None:
         count = session.state.ledger.evaluations
         if count // 1000 > (marks[-1][0] // 1000 if marks else -1):
-            marks.append((count, time.monotonic(), cpu()))
+            here = time.monotonic(), cpu()
+            marks.append((count, *here, reference(), time.monotonic(), cpu()))
 
     session = api.open_session(
         settings, mutators={"scripted": mutator}, progress=progress,
@@ -136,7 +155,12 @@ def run(place: Path, args: argparse.Namespace) -> dict[str, object]:
     result = api.run(session)
     seconds, spent = time.monotonic() - began, cpu() - cpu_began
     windows = [
-        {"to": b[0], "per_second": (b[0] - a[0]) / (b[1] - a[1]), "cpu_ms": (b[2] - a[2]) / (b[0] - a[0]) * 1e3}
+        {
+            "to": b[0],
+            "per_second": (b[0] - a[0]) / (b[1] - a[4]),
+            "cpu_ms": (b[2] - a[5]) / (b[0] - a[0]) * 1e3,
+            "reference_ms": (a[3] + b[3]) / 2 * 1e3,
+        }
         for a, b in itertools.pairwise(marks)
     ]
     return {
@@ -212,6 +236,8 @@ def main() -> int:
     if len(windows) >= 20:
         row["flatness"] = flatness([w["per_second"] for w in windows])
         row["cpu_flatness"] = flatness([w["cpu_ms"] for w in windows])
+        row["reference_flatness"] = flatness([w["reference_ms"] for w in windows])
+        row["cpu_by_reference_flatness"] = flatness([w["cpu_ms"] / w["reference_ms"] for w in windows])
     shown = {k: v for k, v in row.items() if k not in ("windows", "machine")}
     print(json.dumps(shown, indent=1))
     if args.out:

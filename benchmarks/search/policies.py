@@ -292,5 +292,9 @@ SELECTORS: dict[str, tuple[Policy | Selector, dict[str, bool]]] = {
     "climb 20": (replace(DEFAULT, climb=20), {}),
     "climb 40": (replace(DEFAULT, climb=40), {}),
     "climb 20 opening 3": (replace(DEFAULT, climb=20, opening=3), {}),
+    "climb 10 opening 3": (replace(DEFAULT, climb=10, opening=3), {}),
+    "climb 10 elite 0.9": (replace(DEFAULT, climb=10, elite=0.9), {}),
+    "climb 40 opening 3": (replace(DEFAULT, climb=40, opening=3), {}),
+    "climb 40 opening 3 elite 0.9": (replace(DEFAULT, climb=40, opening=3, elite=0.9), {}),
     "explore on stall": (OnStall(DEFAULT), {}),
 }

@@ -65,12 +65,14 @@ def search(task: str, seed: int, budget: dict[str, Any], selector: str = "island
         origin = state.candidates[state.lineage.seeds[task]]
         assert best.verdict is not None and origin.verdict is not None
         evaluations, control = result.control[task]
+        greedy_evaluations, greedy = result.greedy.get(task, (0, None))
         return {
             "task": task, "seed": seed, "budget": budget, "selector": selector, "workers": workers,
             "metric": metric.name, "goal": metric.goal, "evaluations": result.evaluations,
             "seconds": round(time.monotonic() - began, 1), "reason": result.reason,
             "best": best.verdict.fitness, "low": best.verdict.low, "origin": origin.verdict.fitness,
-            "control": control, "control_evaluations": evaluations, "curve": curve,
+            "control": control, "control_evaluations": evaluations, "greedy": greedy,
+            "greedy_evaluations": greedy_evaluations, "curve": curve,
             "refused": dict(state.lineage.refused), "failures": dict(state.lineage.failures),
             "load": [round(load, 2), round(os.getloadavg()[0], 2)],
             "machine": f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}",
@@ -93,6 +95,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         best = [row["best"] for row in mine]
         over_seed = [row["best"] - row["origin"] for row in mine]
         over_control = [row["best"] - row["control"] for row in mine if row["control"] is not None]
+        over_greedy = [row["best"] - row["greedy"] for row in mine if row.get("greedy") is not None]
         out.append(
             {
                 "task": task, "runs": len(mine), "metric": mine[0]["metric"], "goal": mine[0]["goal"],
@@ -102,6 +105,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "control_max": max((row["control"] for row in mine if row["control"] is not None), default=None),
                 "wins_over_control": sum(gain > 0 for gain in over_control),
                 "bound_over_seed": lower_bound(over_seed), "bound_over_control": lower_bound(over_control),
+                "with_greedy": len(over_greedy), "wins_over_greedy": sum(gain > 0 for gain in over_greedy),
+                "bound_over_greedy": lower_bound(over_greedy) if over_greedy else None,
                 "load": max(max(row["load"]) for row in mine),
             }
         )  # fmt: skip

@@ -67,7 +67,12 @@ def outcome(session: Session, result: Result, name: str) -> dict[str, Any]:
     champion = result.best.get(name)
     seed = session.state.candidates[session.state.lineage.seeds[name]]
     verdict = champion.verdict if champion else None
-    control = result.control.get(name)
+
+    def beside(found: tuple[int, float | None] | None) -> dict[str, Any] | None:
+        if found is None:
+            return None
+        return {"evaluations": found[0], "best": metric.sign * found[1] if found[1] is not None else None}
+
     interval: list[float | None] = [None, None]
     if verdict and verdict.low is not None and verdict.high is not None:
         interval = [*sorted((metric.sign * verdict.low, metric.sign * verdict.high))]
@@ -82,12 +87,22 @@ def outcome(session: Session, result: Result, name: str) -> dict[str, Any]:
         "seed": metric.sign * seed.fitness if seed.fitness is not None else None,
         "commit": champion.commit if champion else None,
         "improved": bool(champion and champion.commit != seed.commit),
-        "control": None
-        if control is None
-        else {"evaluations": control[0], "best": metric.sign * control[1] if control[1] is not None else None},
+        "control": beside(result.control.get(name)),
+        "greedy": beside(result.greedy.get(name)),
+        "dear": result.dear.get(name),
         "self_reported": task.self_reported,
         "take": how_to_take(session.state, session.opened.archive, name),
     }  # fmt: skip
+
+
+def _greedy(row: dict[str, Any]) -> str:
+    """How the greedy control did, or why there was none."""
+    if row["greedy"]:
+        best = "nothing valid" if row["greedy"]["best"] is None else f"{row['greedy']['best']:.6g}"
+        return f"always editing the best so far reached {best} in {row['greedy']['evaluations']} (key-less edits, no tuner)"
+    if row["dear"]:
+        return f"no greedy control: an evaluation takes {row['dear']:.3g} s ('--greedy' runs it)"
+    return "no greedy control (--no-greedy)"
 
 
 def _tell(row: dict[str, Any]) -> None:
@@ -103,6 +118,7 @@ def _tell(row: dict[str, Any]) -> None:
     if row["control"]:
         best = "nothing valid" if row["control"]["best"] is None else f"{row['control']['best']:.6g}"
         click.echo(f"control   random search reached {best} in {row['control']['evaluations']} evaluations beside the run")
+        click.echo(f"greedy    {_greedy(row)}")
     else:
         click.echo("control   none (--no-control): nothing says how random search would have done")
     if row["commit"]:

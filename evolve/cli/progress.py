@@ -113,9 +113,9 @@ def view(session: Session, rate: float) -> View:
         metric, champion = ground.task.objectives[0], state.champion(name)
         if champion and champion.verdict:
             best[name] = metric_text(metric, champion.fitness, champion.verdict.low, champion.verdict.high)
-        beside = session.controls.get(name)
-        if beside and beside.best is not None:
-            control[name] = f"{metric.sign * beside.best:.6g}"
+        found = [f"{c.label} {metric.sign * c.best:.6g}" for c in session.controls.get(name, ()) if c.best is not None]
+        if found:
+            control[name] = ", ".join(found)
     most = ledger.limits.get("evaluations")
     limit = ledger.limits.get("seconds")
     shares = [ledger.used(what) / ledger.limits[what] for what in ledger.limits if ledger.limits[what] > 0]
@@ -151,7 +151,7 @@ def line(shown: View) -> str:
     for name, text in shown.best.items():
         parts.append(("" if len(shown.best) == 1 else f"{name}: ") + f"best {text}")
         if name in shown.control:
-            parts.append(f"random search {shown.control[name]}")
+            parts.append(shown.control[name])
         if name in shown.ahead:
             parts.append(f"about {shown.ahead[name]} by the end")
     if shown.failures:
@@ -185,7 +185,7 @@ def block(shown: View) -> RenderableType:
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="ellipsis", no_wrap=True)
     for name, text in shown.best.items():
-        beside = f"  (random search {shown.control[name]})" if name in shown.control else ""
+        beside = f"  ({shown.control[name]})" if name in shown.control else ""
         beside += f"  about {shown.ahead[name]} by the end" if name in shown.ahead else ""
         rows.add_row("best" if len(shown.best) == 1 else name, Text.assemble((text, "bold green"), beside))
     most = f" of {shown.most}" if shown.most else ""

@@ -86,7 +86,9 @@ def _tasks(context: click.Context, parameter: click.Parameter, incomplete: str) 
 @click.option("--embedder", default="", metavar="NAME", help="Novelty by an installed embedder (docs/search.md).")
 @click.option("--from", "start", metavar="COMMIT", help="Start from this commit or candidate instead of HEAD.")
 @click.option("--control/--no-control", default=True, envvar="EVOLVE_CONTROL",
-              help="The live control: random search beside the run (default: on).")  # fmt: skip
+              help="Live controls beside the run: random search, and greedy (default: on).")  # fmt: skip
+@click.option("--greedy/--no-greedy", default=None, envvar="EVOLVE_GREEDY",
+              help="The greedy control among them (default: where an evaluation takes at most 2 s).")  # fmt: skip
 @click.option("--publish/--no-publish", default=True, envvar="EVOLVE_PUBLISH",
               help="Publish branches evolve/RUN/... (default: on).")  # fmt: skip
 @click.option("--prefix", default="refs/heads/evolve", show_default=True, metavar="REF", envvar="EVOLVE_PREFIX",
@@ -184,6 +186,7 @@ def _settings(tasks: tuple[str, ...], options: dict[str, Any]) -> RunSettings:
         selector=options["selector"],
         start=options["start"],
         control=options["control"],
+        greedy=options["greedy"],
         publish=options["publish"],
         prefix=options["prefix"],
         fixed_dates=options["fixed_dates"],

@@ -86,7 +86,7 @@ def row(archive: Archive, state: RunState) -> dict[str, Any]:
         champion = state.champion(task)
         metric = task_of(state, task).objectives[0]
         verdict = champion.verdict if champion else None
-        control = lineage.control.get(task)
+        control, greedy = lineage.control.get(task), lineage.greedy.get(task)
         tasks[task] = {
             "best": metric_text(metric, verdict.fitness, verdict.low, verdict.high) if verdict else "not measured yet",
             "fitness": verdict.fitness if verdict else None,
@@ -99,6 +99,7 @@ def row(archive: Archive, state: RunState) -> dict[str, Any]:
                 for island in state.live.islands.get(task, {}).values()
             },
             "control": control.best * metric.sign if control and control.best is not None else None,
+            "greedy": greedy.best * metric.sign if greedy and greedy.best is not None else None,
         }  # fmt: skip
     return {
         "run": state.run,
@@ -153,7 +154,8 @@ def lines(one: dict[str, Any]) -> list[str]:
         promoted = f"{facts['champions']} promotion{'s' if facts['champions'] != 1 else ''}"
         out.append(item(task, f"{style(facts['best'], fg='green')} ({promoted}, {since})"))
         if facts["control"] is not None:
-            out.append(item("control", f"{facts['control']:.6g} by random search"))
+            beside = f", {facts['greedy']:.6g} by greedy" if facts["greedy"] is not None else ""
+            out.append(item("control", f"{facts['control']:.6g} by random search{beside}"))
         if len(facts["islands"]) > 1:
             islands = (f"{name} {island['evaluated']}" for name, island in facts["islands"].items())
             out.append(item("islands", ", ".join(islands) + " evaluated"))

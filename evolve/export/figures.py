@@ -67,9 +67,10 @@ def best_so_far(archive: Archive, run: str, task: str, against: str = "evaluatio
             judged = [state.candidates[c] for c in state.lineage.verdict_order]
             cloud = [(k, metric.sign * c.fitness) for k, c in enumerate(judged, 1) if c.task == task and c.fitness is not None]
             axis.scatter(*zip(*cloud, strict=True), s=4, color=GREY, alpha=0.5, linewidths=0, label="candidates")
-            control = [(n, metric.sign * f) for n, f in index.control.get(task, ()) if f is not None]
-            if control:
-                axis.step(*zip(*control, strict=True), where="post", color=GREY, linestyle="--", label="random search")
+            for found, style, label in ((index.control, "--", "random search"), (index.greedy, ":", "greedy")):
+                beside = [(n, metric.sign * f) for n, f in found.get(task, ()) if f is not None]
+                if beside:
+                    axis.step(*zip(*beside, strict=True), where="post", color=GREY, linestyle=style, label=label)
             spread = [y for y in ys] or [0.0]
             room = (max(spread) - min(spread)) * 0.25 or 1.0
             axis.set_ylim(min(spread) - room, max(spread) + room / 3)

@@ -29,6 +29,13 @@ MOST_DIFF = 20_000
 MOST_TRANSCRIPT = 20_000
 MOST_TRANSCRIPTS = 20
 
+BASELINES = (
+    "Controls that ran beside the search on the same machine, each with as many evaluations: random search draws every candidate "
+    "from the seed (best of n); greedy always edits the best so far. Both make key-less edits, without the tuner and without a "
+    "model; greedy with the run's own mutators is 'evolve run --selector greedy' under another name. A control's value is its "
+    "best single measurement."
+)
+
 
 @dataclass(slots=True)
 class Table:
@@ -112,7 +119,10 @@ class Report:
         order = [c for c in map(self.state.candidates.__getitem__, self.state.lineage.verdict_order) if c.task == task.name]
         end = max(len(order), 1)
         best = [(float(p.evaluations), metric.sign * (p.fitness or 0.0)) for p in points]
-        control = [(float(n), metric.sign * f) for n, f in self.index.control.get(task.name, ()) if f is not None]
+        beside = [
+            (f"{label} beside it (control)", [(float(n), metric.sign * f) for n, f in found.get(task.name, ()) if f is not None])
+            for label, found in (("random search", self.index.control), ("greedy", self.index.greedy))
+        ]
         step = max(len(order) // 1500, 1)
         cloud = [(k + 1.0, metric.sign * c.fitness) for k, c in enumerate(order[::step]) if c.fitness is not None]
         cloud = [(x * step, y) for x, y in cloud]
@@ -122,8 +132,7 @@ class Report:
             if p.low is not None and p.high is not None
         ]
         series = [("best so far, with its 95% interval", "#1f57b0", [*best, (float(end), best[-1][1])])]
-        if control:
-            series.append(("random search beside it (control)", "#59636e", control))
+        series += [(label, colour, points) for (label, points), colour in zip(beside, ("#59636e", "#8a5a00"), strict=True) if points]
         unit = f" ({metric.unit})" if metric.unit else ""
         svg = step_chart(
             series, x_label="evaluations", y_label=metric.name + unit, cloud=cloud, bands=[(x, low, high) for x, low, high in bands]
@@ -231,18 +240,20 @@ class Report:
         return Section("Integrity", parts)
 
     def _baselines(self) -> Section:
-        """The control at the search's own number of evaluations: never a longer or shorter one."""
+        """The controls at the search's own number of evaluations: never a longer or shorter one."""
         rows: list[Sequence[str]] = []
         for name, task in self.tasks.items():
             metric = task.objectives[0]
             seed, best = self.state.candidates[self.state.lineage.seeds[name]], self.state.champion(name)
             spent = self.state.lineage.evaluated.get(name, 0)
-            matched = [(n, f) for n, f in self.index.control.get(name, ()) if n <= spent]
-            n, found = matched[-1] if matched else (0, None)
-            shown = f"{metric.sign * found:.6g}" if found is not None else "not run"
-            rows.append((name, metric.name, _value(metric, seed), shown, str(n), _value(metric, best), str(spent)))
-        head = ("Task", "Metric", "Seed", "Random search", "Its evaluations", "Search", "Its evaluations")
-        return Section("Baselines at a matched budget", [Table(head, rows, frozenset({2, 3, 4, 5, 6}))])
+            shown: list[str] = []
+            for controls in (self.index.control, self.index.greedy):
+                matched = [(n, f) for n, f in controls.get(name, ()) if n <= spent]
+                n, found = matched[-1] if matched else (0, None)
+                shown += (f"{metric.sign * found:.6g}" if found is not None else "not run", str(n))
+            rows.append((name, metric.name, _value(metric, seed), *shown, _value(metric, best), str(spent)))
+        head = ("Task", "Metric", "Seed", "Random search", "Its evaluations", "Greedy", "Its evaluations", "Search", "Its evaluations")
+        return Section("Baselines at a matched budget", [BASELINES, Table(head, rows, frozenset(range(2, 9)))])
 
     def _transcripts(self) -> Section:
         """Prompts and answers behind the winning paths."""

@@ -92,11 +92,12 @@ def _points(index: Index, tasks: Mapping[str, Task]) -> Iterator[Point]:
                 values |= {f"{name}/{metric.name}.low": low, f"{name}/{metric.name}.high": high}
             yield Point(p.evaluations, p.time, values)
         when = next((p.time for p in index.points.get(name, ())), time.time())
-        last = None
-        for step, best in index.control.get(name, ()):
-            if best is not None and best != last:
-                yield Point(step, when, {f"{name}/control/{metric.name}": metric.sign * best})
-                last = best
+        for label, found in (("control", index.control), ("greedy", index.greedy)):
+            last = None
+            for step, best in found.get(name, ()):
+                if best is not None and best != last:
+                    yield Point(step, when, {f"{name}/{label}/{metric.name}": metric.sign * best})
+                    last = best
 
 
 def export(archive: Archive, run: str, exporter: Exporter) -> int:

@@ -204,7 +204,11 @@ def step_of(idea: str) -> float | None:
 
 def step_size(desk: Desk, parent: str, rng: random.Random) -> float:
     """The size of the next step from `parent` (hex commit id): inherited from an ancestor's gain, or drawn anew."""
-    credit = [] if rng.random() < FRESH else gains(desk, parent)
+    return step_of_credit([] if rng.random() < FRESH else gains(desk, parent), rng)
+
+
+def step_of_credit(credit: Sequence[tuple[float, float]], rng: random.Random) -> float:
+    """A step like one of these (step, gain), by gain; where there is none, drawn anew."""
     if not credit:
         return log_uniform(LEAST, MOST, rng)
     step, _ = weighted(credit, [gain for _, gain in credit], rng)

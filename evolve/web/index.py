@@ -64,6 +64,7 @@ class Index:
     of_brief: dict[int, list[str]] = field(default_factory=dict)
     points: dict[str, list[Point]] = field(default_factory=dict)
     control: dict[str, list[tuple[int, float | None]]] = field(default_factory=dict)
+    greedy: dict[str, list[tuple[int, float | None]]] = field(default_factory=dict)
     operators: dict[str, OperatorCount] = field(default_factory=dict)
     feed: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=FEED))
     ledger: Ledger = field(default_factory=Ledger)
@@ -125,6 +126,8 @@ class Index:
                 self._point(event.task, event.candidate, recorded, event.gain, event.low)
             case ev.Control():
                 self.control.setdefault(event.task, []).append((event.evaluations, event.best))
+            case ev.GreedyControl():
+                self.greedy.setdefault(event.task, []).append((event.evaluations, event.best))
             case ev.Session():
                 self.sessions.append((recorded.time, event))
             case ev.Measured():

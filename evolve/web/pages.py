@@ -149,7 +149,7 @@ def memory(live: Live) -> dict[str, Any]:
 
 
 def curve(live: Live, task: str) -> dict[str, Any]:
-    """Promotions with what had been spent, the live control, and the cloud of verdicts thinned to `SCATTER` bins."""
+    """Promotions with what had been spent, the live controls, and the cloud of verdicts thinned to `SCATTER` bins."""
     state, index = live.state, live.index
     order = [c for c in map(state.candidates.__getitem__, state.lineage.verdict_order) if c.task == task]
     points = []
@@ -170,6 +170,7 @@ def curve(live: Live, task: str) -> dict[str, Any]:
         "metric": columns.metrics(live)[task],
         "points": points,
         "control": [list(pair) for pair in index.control.get(task, ())],
+        "greedy": [list(pair) for pair in index.greedy.get(task, ())],
         "cloud": cloud,
         "binned": size,
         "evaluations": len(order),

@@ -89,6 +89,7 @@ class Lineage:
     failures: dict[str, int] = field(default_factory=dict)
     verdict_order: list[str] = field(default_factory=list)
     control: dict[str, ev.Control] = field(default_factory=dict)
+    greedy: dict[str, ev.GreedyControl] = field(default_factory=dict)
     doubts: dict[str, Doubt] = field(default_factory=dict)
     waiting: dict[str, None] = field(default_factory=dict)
     grafts: dict[str, list[str]] = field(default_factory=dict)
@@ -308,6 +309,9 @@ class Lineage:
 
     def on_control(self, event: ev.Control, recorded: ev.Recorded) -> None:
         self.control[event.task] = event
+
+    def on_greedy_control(self, event: ev.GreedyControl, recorded: ev.Recorded) -> None:
+        self.greedy[event.task] = event
 
     def _quarantine(self, commit: str, reason: str, cause: str) -> None:
         candidate = self.candidates[commit]

@@ -27,7 +27,8 @@ def weighted(items: Sequence[T], chances: Sequence[float], pick: float) -> T:
 
 
 def fitness(candidate: Candidate) -> float:
-    return candidate.fitness if candidate.fitness is not None else -math.inf
+    verdict = candidate.verdict
+    return verdict.fitness if verdict and verdict.fitness is not None else -math.inf
 
 
 def usual(operators: Sequence[str]) -> str:

@@ -75,6 +75,7 @@ EXAMPLES: tuple[ev.Event, ...] = (
     ev.Paused("stopping", "asked to"),
     ev.Session("open", "host", 123, 2, "namespaces", "m" * 16, 1.5, "why"),
     ev.Control("t", 50, 1.9),
+    ev.GreedyControl("t", 50, 1.9, "c" * 40),
     ev.Closed("evaluations"),
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ export type Point = {
 export type Spend = { evaluations: number; seconds: number; money: number; gpu_seconds: number };
 
 export type Curve = {
-  metric: Metric; points: Point[]; control: [number, number | null][]; cloud: [number, number, number][];
+  metric: Metric; points: Point[]; control: [number, number | null][]; greedy: [number, number | null][]; cloud: [number, number, number][];
   binned: number; evaluations: number; end: Spend;
 };
 

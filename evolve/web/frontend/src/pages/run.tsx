@@ -80,8 +80,10 @@ function Best({ task, curve, run, several, indexed }: { task: string; curve: Cur
   if (axis === "evaluations") {
     series.push({ name: curve.binned > 1 ? `candidates (best and median of every ${curve.binned})` : "candidates", colour: "var(--cloud)",
       points: curve.cloud.map(([x, f, n]) => ({ x, y: show(f), label: `#${n}  ${num(show(f))}`, href: href(run, "c", n) })) });
-    const control = curve.control.filter(([, best]) => best !== null) as [number, number][];
-    if (control.length) series.push({ name: "random search beside it (control)", colour: "var(--dim)", dash: "5 4", steps: control.map(([n, f]) => [n, show(f)]) });
+    for (const [name, dash, found] of [["random search", "5 4", curve.control], ["greedy", "1.5 3", curve.greedy]] as const) {
+      const control = found.filter(([, best]) => best !== null) as [number, number][];
+      if (control.length) series.push({ name: `${name} beside it (control)`, colour: "var(--dim)", dash, steps: control.map(([n, f]) => [n, show(f)]) });
+    }
   }
   series.push({ name: "best so far, 95% interval", colour: seriesColour(0), steps,
     points: curve.points.filter((p) => p.fitness !== null).map((p) => ({ x: p[axis], y: show(p.fitness ?? 0), strong: true, href: p.number === null ? undefined : href(run, "c", p.number), label: `#${p.number}  ${num(show(p.fitness ?? 0))}${p.gain !== null ? `  (${p.gain >= 0 ? "gain" : "loss"} ${num(Math.abs(p.gain), 3)})` : ""}  ${p.idea}` })) });
@@ -105,7 +107,7 @@ function Best({ task, curve, run, several, indexed }: { task: string; curve: Cur
 function focus(curve: Curve, show: (f: number) => number): [number, number] | undefined {
   const values = curve.points.map((p) => p.fitness).filter((f): f is number => f !== null);
   const spread = curve.points.flatMap((p) => [p.low, p.high]).filter((f): f is number => f !== null);
-  const control = curve.control.map(([, f]) => f).filter((f): f is number => f !== null);
+  const control = [...curve.control, ...curve.greedy].map(([, f]) => f).filter((f): f is number => f !== null);
   const [low, high] = [Math.min(...values, ...spread, ...control), Math.max(...values, ...spread, ...curve.cloud.map((p) => p[1]))];
   if (!(high > low)) return undefined;
   const bounds = [show(low - 0.25 * (high - low)), show(high)];
