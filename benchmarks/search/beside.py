@@ -41,6 +41,9 @@ TOOLS = ("ours", "ours-keyless", "openevolve", "shinka", "greedy", "best-of-n")
 TASKS = ("heilbronn_triangle", "erdos_overlap", "autocorrelation", "low_autocorrelation_64")
 VERSIONS = {"openevolve": "openevolve", "shinka": "shinka-evolve"}
 
+LONGEST = 1200
+"""Seconds after which a run counts as hung, whoever's it is: no row is kept of it."""
+
 
 @dataclass
 class Run:
@@ -96,7 +99,9 @@ def ours(run: Run, url: str, task: str, seed: int, evaluations: int, keyless: bo
         return append(event, artifacts)
 
     session.search.append = noted  # type: ignore[method-assign]
-    asyncio.run(session.run())
+    result = asyncio.run(asyncio.wait_for(session.run(), LONGEST))
+    if result.reason in ("interrupted", "terminated"):  # a signal ends it in order, yet it is no whole run
+        raise SystemExit(f"{task}, seed {seed}: the run was {result.reason}; no row is kept")
 
 
 class Alternate:
@@ -131,7 +136,7 @@ def peer(run: Run, url: str, task: str, seed: int, evaluations: int, tool: str, 
     with (place / "peer.log").open("w") as out:
         done = subprocess.run(
             [str(venv / "bin" / "python"), str(HERE / f"peer_{tool}.py"), *words],
-            cwd=place, env=environment, stdout=out, stderr=subprocess.STDOUT, timeout=1200,
+            cwd=place, env=environment, stdout=out, stderr=subprocess.STDOUT, timeout=LONGEST,
         )  # fmt: skip
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     if done.returncode or not rows:

@@ -242,17 +242,24 @@ def _move(row: list[float], place: int, width: float, domain: Domain, rng: rando
 
 
 def spelled(program: str, before: Table, after: Table) -> tuple[str, str]:
-    """The lines of the table that differ, widened until they are unique in the program, and what takes their place."""
+    """The lines of the table that differ, widened until they are unique in the program, and what takes their place.
+
+    A key-less copy may leave the whole table in a program twice: then lines around it are taken too."""
     match = _TABLE.search(program)
     assert match
-    lines = match[1].splitlines(keepends=True)[1:-1]
-    if len(lines) != len(before) or len(after) != len(before):
+    rows = match[1].splitlines(keepends=True)[1:-1]
+    if len(rows) != len(before) or len(after) != len(before):
         return match[0], "TABLE = [\n" + "".join(_line(row) for row in after) + "]"
+    lines = program.splitlines(keepends=True)
+    top = len(program[: match.start(1)].splitlines())  # the line of the first row
     differ = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b] or [0]
-    first, last = differ[0], differ[-1]
+    first, last = top + differ[0], top + differ[-1]
+    low, high = top, top + len(rows) - 1
     while program.count("".join(lines[first : last + 1])) > 1:
-        first, last = max(first - 1, 0), min(last + 1, len(lines) - 1)
-    new = [_line(after[i]) if i in differ else lines[i] for i in range(first, last + 1)]
+        if (first, last) == (low, high):
+            low, high = 0, len(lines) - 1  # ends: the whole program is in it once
+        first, last = max(first - 1, low), min(last + 1, high)
+    new = [_line(after[i - top]) if i - top in differ else lines[i] for i in range(first, last + 1)]
     return "".join(lines[first : last + 1]), "".join(new)
 
 

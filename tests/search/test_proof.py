@@ -12,7 +12,7 @@ import re
 import sys
 import urllib.request
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -101,6 +101,30 @@ def test_a_program_that_lost_rows_is_mended(seed_program: str) -> None:
     for number in range(20):
         made = proposer.propose(prompts(broken)["diff"], "heilbronn_triangle", random.Random(number))
         assert made.kind == "mend" and proposer.scorer("heilbronn_triangle")(proposer.table_of(made.program)) >= 0
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("copies", [2, 3])
+def test_a_table_that_stands_in_a_program_twice_is_answered(seed_program: str, copies: int) -> None:
+    """A key-less copy leaves such a program. No lines of the table alone are unique then: the search for some never ended."""
+    proposer = load("proposer")
+    table = seed_program[seed_program.index("TABLE = [") : seed_program.index("]\n", seed_program.index("],\n]")) + 2]
+    program = seed_program.replace(table, table * copies)
+    assert program.count(table) == copies
+    kinds = set()
+    for number in range(40):
+        made = proposer.propose(prompts(program)["diff"], "heilbronn_triangle", random.Random(number))
+        if made.kind == "invalid":
+            continue
+        kinds.add(made.kind)
+        search, rest = made.text.split("<<<<<<< SEARCH\n")[1].split("=======\n")
+        assert program.count(search) == 1, "an edit of one place"
+        assert program.replace(search, rest.split(">>>>>>> REPLACE")[0]) == made.program
+        assert (
+            len(proposer.table_of(made.program)) == len(proposer.table_of(program))
+            and made.program.count("TABLE = [") == copies
+        )
+    assert {"constant", "row", "canned"} <= kinds
 
 
 def test_a_canned_answer_depends_on_the_parent_alone(seed_program: str) -> None:
@@ -258,6 +282,23 @@ def test_what_is_on_record_is_not_run_again(tmp_path: Path, monkeypatch: pytest.
     assert ran == [("greedy", 0), ("greedy", 1)]
     log = gzip.decompress((tmp_path / "calls" / "greedy.erdos_overlap.1.jsonl.gz").read_bytes()).decode()
     assert json.loads(log) == [1, "row", "a", "b", 2, 3]
+
+
+@pytest.mark.parametrize("reason", ["terminated", "interrupted"])
+def test_a_run_that_a_signal_ended_is_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    """The session ends in order at a signal; what it had by then once went on record as a whole run."""
+    pytest.importorskip("openai", reason="the extra 'models' is not installed")
+    beside = load("beside")
+
+    async def run() -> Any:
+        return SimpleNamespace(reason=reason)
+
+    session = SimpleNamespace(search=SimpleNamespace(append=None), run=run)
+    monkeypatch.setattr("evolve.api.open_session", lambda *_, **__: session)
+    out = tmp_path / "beside.jsonl"
+    with pytest.raises(SystemExit, match=reason):
+        beside.main(["--tools", "ours", "--tasks", "erdos_overlap", "--seeds", "1", "--out", str(out)])
+    assert not out.exists() and not (tmp_path / "calls").exists()
 
 
 def test_the_loops_without_a_framework() -> None:
