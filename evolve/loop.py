@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from evolve.search import Search, Unfinished
 
 
+PACE = 0.2
+"""Weight of the newest proposal or evaluation in the running mean of what one takes."""
+
 GRACE = 10.0
 """Seconds for which a proposal under way is waited for once the run is ending: it may be paid for already."""
 
@@ -134,6 +137,8 @@ class Pipeline:
         self._declined: set[str] = set()
         self._offered: str | None = None
         self._free = asyncio.Semaphore(slots.evaluations)
+        self._proposal_takes: dict[str, float] = {}
+        self._evaluation_takes = 0.0
         self._fatal: BaseException | None = None
 
     # ---- what the loop says --------------------------------------------------------------------------------------
@@ -163,11 +168,13 @@ class Pipeline:
     # ---- what it waits for ---------------------------------------------------------------------------------------
 
     async def _propose(self, name: str, brief: Brief) -> None:
-        mutator = self._mutators[name]
+        mutator, began = self._mutators[name], time.monotonic()
         try:
             proposal = await mutator.propose(brief, self._desk(brief))
             if self._finish is not None:
                 proposal = await self._finish(brief, proposal)
+            took = time.monotonic() - began
+            self._proposal_takes[name] = _blend(self._proposal_takes.get(name, 0.0), took)
         except BudgetSpent as error:
             proposal = Proposal(stillborn=f"budget: {error}")
         finally:
@@ -192,7 +199,9 @@ class Pipeline:
         try:
             handle = await self._executor.start(job)
             try:
-                return await handle.result()
+                evidence = await handle.result()
+                self._evaluation_takes = _blend(self._evaluation_takes, time.monotonic() - began)
+                return evidence
             except asyncio.CancelledError:
                 handle.kill()
                 raise
@@ -225,11 +234,22 @@ class Pipeline:
             if name in self._declined:
                 continue
             if mutator.latency:
-                if self._proposing[name] < self._slots.proposals and self._queued < 2 * self._slots.evaluations + 2:
+                ahead = self._proposing[name] + self._queued
+                crowded = self._queued >= 2 * self._slots.evaluations + 2
+                if self._proposing[name] < self._slots.proposals and ahead < self._ahead(name) and not crowded:
                     return name
             elif self._proposing[name] == 0 and backlog < self._slots.evaluations + (self._slots.evaluations > 1):
                 return name
         return None
+
+    def _ahead(self, name: str) -> int:
+        """How many proposals of a mutator may be under way or in line for an evaluation: twice as many as keep the evaluators busy
+        while one is written. More would be written from parents that are out of date by the time they are judged."""
+        most = self._slots.proposals + 2 * self._slots.evaluations + 2
+        if not self._evaluation_takes or name not in self._proposal_takes:
+            return most
+        wanted = 2 * self._slots.evaluations * self._proposal_takes[name] / self._evaluation_takes
+        return max(1, min(math.ceil(wanted), most))
 
     async def __aiter__(self) -> AsyncIterator[Done]:
         while True:
@@ -274,3 +294,7 @@ class Pipeline:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _blend(mean: float, newest: float) -> float:
+    return newest if not mean else (1 - PACE) * mean + PACE * newest
