@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from evolve.errors import BaselineError
+from evolve.errors import BaselineError, UsageError
 from evolve.evaluators.evaluator import Executor, Job
 from evolve.population import events as ev
 from evolve.population.git import Store
@@ -158,6 +158,13 @@ class Checker:
 
     async def _measure(self, job: Job, *, recorded: bool = False) -> Evidence:
         if recorded:
+            if not self.search.limits.fits(job):
+                most = self.search.limits.most(self.ground, job.stage, job.blocks, len(job.trees))[1]
+                left = self.search.state.ledger.left("gpu_seconds")
+                raise UsageError(
+                    f"the check of {job.task!r} may take {most:g} GPU seconds and {left:g} of the limit are left: raise --gpu-time, or lower "
+                    "the task's timeout"
+                )
             self.search.start(job)
         await self.durable()
         return await (await self.executor.start(job)).result()

@@ -105,7 +105,7 @@ class RunDesk:
             return reply
         number = self._call
         if (self.brief.number, number) not in self.search.state.pending.requests:
-            self._reserve(money, tokens)
+            self._reserve(model, money, tokens)
             kept = bounded(f"request-{number}", request.decode("utf-8", "replace"), REQUEST_CAP)
             self.search.append(ev.Requested(self.brief.number, number, digest, model, money, tokens), [kept])
         self._call += 1
@@ -195,9 +195,11 @@ class RunDesk:
             self._call += 1
         return None
 
-    def _reserve(self, money: float | None, tokens: int) -> None:
+    def _reserve(self, model: str, money: float | None, tokens: int) -> None:
         ledger = self.search.state.ledger
+        if money is None and "money" in ledger.limits:
+            raise BudgetSpent(f"a limit of money cannot be kept: the price of {model!r} is not known; give it in models.toml, or tokens")
         if (money or 0.0) > ledger.left("money"):
             raise BudgetSpent(f"a request may cost {money:.4f} dollars and {ledger.left('money'):.4f} are left")
         if tokens > ledger.left("tokens"):
-            raise BudgetSpent(f"a request may take {tokens} tokens and {ledger.left('tokens'):.0f} are left")
+            raise BudgetSpent(f"a request may take {tokens} tokens and {ledger.left('tokens'):.0f} are left", "tokens")

@@ -17,7 +17,11 @@ from evolve.tasks.errors import (
 
 
 class BudgetSpent(EvolveError):
-    """A reservation does not fit into what is left; the search stops asking, it does not fail."""
+    """A reservation does not fit into what is left; the search stops asking, it does not fail. what: "money" or "tokens"."""
+
+    def __init__(self, message: str, what: str = "money") -> None:
+        super().__init__(message)
+        self.what = what
 
 
 __all__ = [

@@ -41,6 +41,15 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Unpaid:
+    """A request for this brief did not fit into what is left of a limit: `what`."""
+
+    brief: Brief
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     job: Job
     evidence: Evidence
@@ -57,7 +66,7 @@ class Tick:
     """Nothing happened for a moment: time to look at the clock and at what people said."""
 
 
-Done = ProposalSlotFree | Answered | Measured | Broke | Tick
+Done = ProposalSlotFree | Answered | Unpaid | Measured | Broke | Tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,8 @@ async def evolve(search: Search, work: Pipeline, watch: Watcher) -> None:
                 case Answered(brief, proposal):
                     if job := search.accept(brief, proposal):  # a commit and its first stage; or a recorded refusal
                         work.measure(job)
+                case Unpaid(brief, what, why):  # its mutator is asked again once there is more
+                    search.unpaid(brief, what, why)
                 case Measured(job, evidence):  # once a stage
                     for following in search.tell(job, evidence):  # the next stage, a champion gate; usually nothing
                         work.measure(following)
@@ -113,18 +124,20 @@ class Pipeline:
         cancelled: Callable[[Job, float], None],
         durable: Callable[[], Awaitable[None]],
         stay: Callable[[], bool],
+        fits: Callable[[Job], bool] = lambda job: True,
         closing: Callable[[], bool] = lambda: False,
         finish: Callable[[Brief, Proposal], Awaitable[Proposal]] | None = None,
         grace: float = GRACE,
         tick: float = 0.25,
     ) -> None:
         """start: puts a job's start on record. cancelled: records its clean end after so many seconds. durable: returns
-        once everything on record is on disk. stay: whether to keep ticking though nothing is under way. closing:
+        once everything on record is on disk. stay: whether to keep ticking though nothing is under way. fits: whether a
+        job's reservation fits the budget; one that does not is not started. closing:
         whether the run is ending; a proposal still waited for `grace` seconds later is given up, and its brief stays
         open for a resume. finish: adds to a proposal what takes time to find out about it. tick: seconds."""
         self._mutators, self._desk, self._executor, self._slots = mutators, desk, executor, slots
         self._start, self._cancelled, self._durable = start, cancelled, durable
-        self._stay, self._tick = stay, tick
+        self._stay, self._tick, self._fits = stay, tick, fits
         self._finish = finish
         self._closing, self._grace, self._closed_at = closing, grace, math.inf
         self._waiting: set[asyncio.Task[None]] = set()
@@ -175,15 +188,19 @@ class Pipeline:
                 proposal = await self._finish(brief, proposal)
             took = time.monotonic() - began
             self._proposal_takes[name] = _blend(self._proposal_takes.get(name, 0.0), took)
+            done: Done = Answered(brief, proposal)
         except BudgetSpent as error:
-            proposal = Proposal(stillborn=f"budget: {error}")
+            done = Unpaid(brief, error.what, str(error))
         finally:
             self._proposing[name] -= 1
-        self._report(Answered(brief, proposal))
+        self._report(done)
 
     async def _measure(self, job: Job) -> None:
         async with self._free:
             self._queued -= 1
+            if not self._fits(job):
+                self._wake.set()
+                return
             self._running += 1
             try:
                 self._start(job)

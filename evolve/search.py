@@ -15,6 +15,7 @@ from evolve.evaluators.evaluator import Job, Stage
 from evolve.gate import Gatekeeper
 from evolve.gates import audited
 from evolve.lessons import Lessons
+from evolve.limits import Limits
 from evolve.plateau import Ladder
 from evolve.population import events as ev
 from evolve.population.brief import Brief, Proposal
@@ -31,7 +32,7 @@ from evolve.tasks.errors import EvolveError, GraderError, InfrastructureError
 from evolve.tasks.evidence import Artifact, Evidence, Failure, FailureKind
 from evolve.tasks.policy import check_edit
 from evolve.tasks.task import Task
-from evolve.tasks.verdict import CONFIRM, STRICT, VERIFY, Verdict, judge
+from evolve.tasks.verdict import CONFIRM, VERIFY, Verdict, judge
 from evolve.upkeep import Upkeep
 
 MOST_STARTS = 3
@@ -121,7 +122,7 @@ class Search:
         self.policy = Policy.known(opened.settings.get("policy", {}))
         self.gates, self.asker, self.tuner = Gatekeeper(self), Asker(self), Tuner(self)
         self.standings, self.ladder, self.lessons = Standings(self), Ladder(self), Lessons(self)
-        self.upkeep = Upkeep(self)
+        self.upkeep, self.limits = Upkeep(self), Limits(self)
         self._files: dict[str, dict[str, bytes]] = {}
         self._modes: dict[str, dict[str, int]] = {}
         self._errors_in_a_row = 0
@@ -146,7 +147,7 @@ class Search:
         if self.state.pending.paid_in_a_row >= MOST_CALLS:
             self.stop_reason = f"{MOST_CALLS} answers of models in a row became no candidate; 'evolve log' and the answers on record say why"
             return False
-        return not self.spent()
+        return not (self.spent() or self.limits.short("") or self.limits.short(mutator))
 
     def reached(self) -> bool:
         """Whether the champions are as good as was asked for."""
@@ -156,16 +157,7 @@ class Search:
 
     def spent(self) -> str:
         """Why no further brief fits, or an empty string."""
-        ledger, pending = self.state.ledger, self.state.pending
-        under_way = len(pending.briefs) + len(pending.candidates)
-        if ledger.left("evaluations") - under_way < 1:
-            return "evaluations"
-        if "seconds" in ledger.limits and self.seconds() >= ledger.limits["seconds"]:
-            return "seconds"
-        for what in ("money", "tokens", "gpu_seconds"):
-            if ledger.left(what) <= 0:
-                return what
-        return ""
+        return self.limits.spent()
 
     def seconds(self) -> float:
         """Wall seconds of the run, earlier processes included."""
@@ -248,6 +240,11 @@ class Search:
         self.upkeep.look(self.grounds[brief.task])
         return None
 
+    def unpaid(self, brief: Brief, what: str, why: str) -> None:
+        """A request for this brief did not fit into what is left of `what`."""
+        self.limits.unpaid(brief.mutator, what)
+        self._refuse(brief, "stillborn", Proposal(operator=brief.operator), f"budget: {why}")
+
     def _new_tactics(self, brief: Brief, proposal: Proposal) -> Job | None:
         """Record the families that a tactic call named; those of a known name are left out."""
         known = {tactic.family.casefold() for tactic in self.state.memory.tactics if tactic.task == brief.task}
@@ -314,14 +311,9 @@ class Search:
     def start(self, job: Job) -> None:
         """Put a job's start on record, with its reservation; durable before it runs (the loop waits for it)."""
         ground = self.grounds[job.task]
-        stage = next(s for s in (*ground.stages, ground.stages[-1]) if s.name == job.stage or job.stage in STRICT)
         gate = self.state.pending.gates.get(job.task)
         candidates = tuple(self.state.lineage.by_tree[(job.task, bytes.fromhex(tree))] for tree in job.trees)
-        seconds = (
-            ground.stages[-1].seconds * job.blocks * len(job.trees)
-            if job.stage in STRICT
-            else stage.seconds * job.blocks
-        )
+        seconds, gpu_seconds = self.limits.most(ground, job.stage, job.blocks, len(job.trees))
         over = ""
         if job.stage == CONFIRM:
             over = gate.over if gate and gate.candidate == candidates[0] else self.state.lineage.champions[job.task]
@@ -333,7 +325,7 @@ class Search:
                 job.stage,
                 job.attempt,
                 seconds,
-                seconds * ground.task.evaluate.gpus,
+                gpu_seconds,
                 over=over,
             )
         )

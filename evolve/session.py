@@ -125,6 +125,7 @@ class Session:
         try:
             with self._signal_handlers():
                 self._open_session()
+                self._priced()
                 try:
                     await self.check()
                     await self.fingerprints.of_seeds()
@@ -141,6 +142,16 @@ class Session:
             raise
         finally:
             self.writer.close()
+
+    def _priced(self) -> None:
+        """Raises UsageError where money is limited and a model's price is not known: the limit could not be kept."""
+        names = sorted({name for m in self.mutators.values() for name in getattr(m, "unpriced", tuple)()})
+        if names and "money" in self.state.ledger.limits:
+            raise UsageError(
+                f"money is limited to {self.state.ledger.limits['money']:g} dollars and the price of {', '.join(names)} is not known: give "
+                "it in models.toml (price = { input = , output = }, dollars a million tokens; 0 for a server of your own), limit --tokens "
+                "instead, or install evolve-search[prices]"
+            )
 
     async def check(self) -> None:
         """The noise floor of every task that has none on this epoch and machine."""
@@ -174,6 +185,7 @@ class Session:
             cancelled=self.search.cancelled,
             durable=self.writer.durable,
             stay=self.search.waiting,
+            fits=self.search.limits.fits,
             closing=self.search.closing,
             finish=self.fingerprints.added if self.fingerprints.wanted() else None,
         )
@@ -307,7 +319,7 @@ class Session:
         self.opened.archive.keep(self.state)
 
     def reason(self) -> str:
-        return self.search.stop_reason or self.search.spent() or "finished"
+        return self.search.stop_reason or self.search.spent() or self.search.limits.exhausted() or "finished"
 
     def _finish(self) -> Result:
         reason = self.reason()

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from evolve.models.ceiling import Bounded, bounded
 from evolve.models.wire import Price, Usage
 
 HEAD_CAP = 64 << 10
@@ -56,6 +57,8 @@ class Pass:
     used: Usage = field(default_factory=Usage)
     unknown: int = 0
     refused: str = ""
+    held: dict[int, Bounded] = field(default_factory=dict)
+    """The most that each request under way may cost."""
 
     def spent(self, price: Price | None) -> float | None:
         """Dollars; None where the price is unknown, or an answer did not say what it used."""
@@ -129,11 +132,17 @@ class Broker:
         granted = self._pass(headers, target)
         if granted is None:
             return await _say(writer, 401, "this token is not known here, or its lease is over")
-        if why := self._over(granted):
-            granted.refused = why
-            return await _say(writer, 402, why)
+        fits = self._fit(granted, target, body)
+        if isinstance(fits, str):
+            granted.refused = fits
+            return await _say(writer, 402, fits)
         granted.requests += 1
-        await self._forward(method, target, headers, body, granted, writer)
+        number = granted.requests
+        granted.held[number] = fits
+        try:
+            await self._forward(method, target, headers, fits.body, granted, writer)
+        finally:
+            del granted.held[number]
 
     def _pass(self, headers: Mapping[str, str], target: str) -> Pass | None:
         given = headers.get("x-api-key") or headers.get("x-goog-api-key") or headers.get("api-key") or ""
@@ -146,13 +155,15 @@ class Broker:
                 return granted
         return None
 
-    def _over(self, granted: Pass) -> str:
-        spent = granted.spent(self.upstream.price)
-        if granted.money is not None and spent is not None and spent >= granted.money:
-            return f"the lease's {granted.money:g} dollars are spent"
-        if granted.tokens is not None and granted.used.into + granted.used.out >= granted.tokens:
-            return f"the lease's {granted.tokens} tokens are used"
-        return ""
+    def _fit(self, granted: Pass, target: str, body: bytes) -> Bounded | str:
+        """The request, its answer bounded by what is left of the lease beside the requests under way; or why there is too little."""
+        price, held = self.upstream.price, granted.held.values()
+        money = tokens = None
+        if granted.money is not None and price is not None:
+            money = granted.money - price.of(granted.used) - sum(each.money or 0.0 for each in held)
+        if granted.tokens is not None:
+            tokens = granted.tokens - granted.used.into - granted.used.out - sum(each.tokens for each in held)
+        return bounded(self.upstream.api, target, body, price, money, tokens)
 
     # ---- the service ---------------------------------------------------------------------------------------------
 

@@ -54,6 +54,10 @@ class ModelMutator:
             raise UsageError("a model mutator needs a model; see docs/models.md")
         self._order = tuple(self.models)
 
+    def unpriced(self) -> tuple[str, ...]:
+        """Names of its models whose price is not known: what they cost cannot be held to a limit of money."""
+        return tuple(name for name, model in self.models.items() if model.reserve(b"")[0] is None)
+
     def choose(self, brief: Brief) -> Model:
         wanted = str(brief.hint.get("model", ""))
         if wanted in self.models:

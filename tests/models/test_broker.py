@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from evolve.errors import AccessError
 from evolve.models import Prompt, Turn, complete
 from evolve.models.anthropic_api import Anthropic
 from evolve.models.broker import Broker, Upstream, used
+from evolve.models.ceiling import LEAST, Bounded, bounded
 from evolve.models.openai_api import OpenAICompatible
 from evolve.models.wire import Patience, Price, Usage
 from tests.models.desk import FakeDesk
@@ -52,10 +54,14 @@ def test_limits_and_leases_hold() -> None:
         async with Broker(Upstream("anthropic", bench.url, "real-key", PRICE)) as broker:
             poor, short, other = broker.grant(60, money=0.001), broker.grant(60, tokens=1), broker.grant(60)
             for granted in (poor, short):
-                await ask("anthropic", broker.url, granted.token)
                 with pytest.raises(AccessError, match="402"):
                     await ask("anthropic", broker.url, granted.token)
-                assert granted.refused and granted.requests == 1
+                assert "not enough for this request" in granted.refused and granted.requests == 0
+            some = broker.grant(60, money=20.0)  # cut to what is left, then too little of it
+            with pytest.raises(AccessError, match="402"):
+                for _ in range(99):
+                    await ask("anthropic", broker.url, some.token)
+            assert some.requests >= 2 and 10 < (some.spent(PRICE) or 0.0) <= 20
             with pytest.raises(AccessError, match="401"):
                 await ask("anthropic", broker.url, "evolve-guessed")
             broker.revoke(other)
@@ -66,9 +72,39 @@ def test_limits_and_leases_hold() -> None:
             with pytest.raises(AccessError, match="401"):
                 await ask("anthropic", broker.url, "real-key")
 
-    with Bench() as bench:
+    with Bench(lambda _: "word " * 100) as bench:
         asyncio.run(spend(bench))
-    assert len(bench.sent) == 2
+    asked = [sent.body["max_tokens"] for sent in bench.sent]
+    assert len(asked) >= 2 and asked == sorted(asked, reverse=True) and asked[-1] < asked[0] <= 20 / PRICE.output * 1e6
+
+
+@pytest.mark.parametrize(
+    ("api", "target", "document", "field"),
+    [
+        ("anthropic", "/v1/messages", {"max_tokens": 9000}, "max_tokens"),
+        ("openai", "/v1/chat/completions", {"max_tokens": 9000}, "max_tokens"),
+        ("openai", "/v1/chat/completions", {}, "max_completion_tokens"),
+        ("openai", "/v1/responses", {"stream": True}, "max_output_tokens"),
+        ("gemini", "/v1beta/models/m:generateContent", {"generationConfig": {"temperature": 1}}, "maxOutputTokens"),
+        ("gemini", "/v1beta/models/m:generateContent", {}, "maxOutputTokens"),
+    ],
+)
+def test_an_answer_is_bounded_in_the_field_that_the_service_reads(
+    api: str, target: str, document: dict[str, Any], field: str
+) -> None:
+    """Kills: a limit that holds only for programs that state how long an answer may be."""
+    body = json.dumps(document).encode()
+    price = Price(1.0, 5.0)
+    found = bounded(api, target, body, price, 0.03, None)
+    assert isinstance(found, Bounded) and found.money is not None and found.money <= 0.03
+    sent = json.loads(found.body)
+    most = (sent["generationConfig"] if api == "gemini" else sent)[field]
+    assert LEAST <= most < 9000
+    by_tokens = bounded(api, target, body, None, None, 2000)
+    assert isinstance(by_tokens, Bounded) and by_tokens.tokens <= 2000
+    assert isinstance(bounded(api, target, body, price, 1e-6, None), str)
+    untouched = bounded(api, target, body, price, None, None)
+    assert isinstance(untouched, Bounded) and untouched.body == body
 
 
 def test_faults_of_the_service_come_through() -> None:
