@@ -51,13 +51,16 @@ class Run:
 
     model: ScriptedModel
     evaluations: int = 0
+    own: int = 0
     failed: int = 0
     cpu: float = 0.0
     best: float | None = None
     curve: list[list[float]] = field(default_factory=list)
 
-    def saw(self, score: float | None, cpu: float, calls: int) -> None:
-        self.evaluations += 1
+    def saw(self, score: float | None, cpu: float, calls: int, trials: int | None = None) -> None:
+        """trials: of the tuner by then, which are charged too; None: now."""
+        self.own += 1
+        self.evaluations = self.own + (self.model.trials if trials is None else trials)
         self.cpu += cpu
         self.failed += score is None
         if score is not None and (self.best is None or score > self.best):
@@ -144,7 +147,8 @@ def peer(run: Run, url: str, task: str, seed: int, evaluations: int, tool: str, 
         raise RuntimeError(f"{tool} ended with {done.returncode} after {len(rows)} evaluations:\n{tail}")
     times = sorted(run.model.times)
     for when, score, cpu in sorted(rows, key=lambda row: row[0]):
-        run.saw(score, cpu, sum(moment <= when for moment in times))
+        trials = sum(count for moment, count in run.model.trial_times if moment <= when)
+        run.saw(score, cpu, sum(moment <= when for moment in times), trials)
 
 
 def version(tool: str, venv: Path | None) -> str:
@@ -167,7 +171,7 @@ def loop(run: Run, task: str, evaluations: int, greedy: bool) -> None:
     score = proposer.scorer(task)
     best, best_score = seed, score(proposer.table_of(seed))
     run.saw(best_score, 0.0, 0)
-    while run.evaluations <= evaluations and len(run.model.log) < 4 * evaluations:
+    while run.own <= evaluations and len(run.model.log) < 4 * evaluations:
         prompt = f'# The program\n\nprogram.py\n```\n{best if greedy else seed}```\n\nAnswer in format "whole".'
         run.model.answer([{"role": "user", "content": prompt}])
         made = run.model.made
@@ -186,9 +190,9 @@ def loop(run: Run, task: str, evaluations: int, greedy: bool) -> None:
 # ---- one run, all runs -----------------------------------------------------------------------------------------------
 
 
-def one(tool: str, task: str, seed: int, evaluations: int, venv: Path | None) -> tuple[dict[str, Any], list[list[Any]]]:
+def one(tool: str, task: str, seed: int, evaluations: int, venv: Path | None, tuner: bool = False) -> tuple[dict[str, Any], list[list[Any]]]:
     """A row and the log of its calls."""
-    run = Run(ScriptedModel(task, seed))
+    run = Run(ScriptedModel(task, seed, tuner=tuner))
     began, load = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="evolve-beside-") as folder:
         if tool in ("greedy", "best-of-n"):
@@ -204,6 +208,7 @@ def one(tool: str, task: str, seed: int, evaluations: int, venv: Path | None) ->
         "evaluations": run.evaluations, "failed": run.failed, "evaluator_cpu": round(run.cpu, 3),
         "calls": len(run.model.log), "embeddings": run.model.embeddings,
         "tokens_in": sum(call[4] for call in run.model.log), "tokens_out": sum(call[5] for call in run.model.log),
+        **({"tuner_trials": run.model.trials} if tuner else {}),
         "seconds": round(time.monotonic() - began, 1), "curve": run.curve,
         "load": [round(load, 2), round(os.getloadavg()[0], 2)], "when": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}",
@@ -217,7 +222,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def keep(out: Path, row: dict[str, Any], calls: list[list[Any]]) -> None:
     """The calls first, then the row that says that they are there."""
-    folder = out.parent / "calls"
+    folder = out.parent / ("calls" if out.stem == "beside" else f"calls_{out.stem}")
     folder.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(call, separators=(",", ":")) + "\n" for call in calls)
     name = f"{row['tool']}.{row['task']}.{row['seed']}.jsonl.gz"
@@ -236,6 +241,7 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
     parser.add_argument("--evaluations", type=int, default=200)
     parser.add_argument("--most", type=float, default=float("inf"), help="start no further run after so many seconds")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "beside.jsonl")
+    parser.add_argument("--tuner", action="store_true", help="The same numeric tuner for all, inside the model; its trials are charged.")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args(arguments)
     venvs: dict[str, Path | None] = {"openevolve": options.openevolve, "shinka": options.shinka}
@@ -250,7 +256,7 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
                     continue
                 if time.monotonic() - began > options.most:
                     return 0
-                row, calls = one(tool, task, seed, evaluations, venv)
+                row, calls = one(tool, task, seed, evaluations, venv, options.tuner)
                 say(json.dumps({k: v for k, v in row.items() if k not in ("curve", "machine")}))
                 if not options.smoke:
                     keep(options.out, row, calls)

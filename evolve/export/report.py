@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from evolve.export.svg import step_chart
+from evolve.models import prefix
 from evolve.population import events as ev
 from evolve.population.archive import Archive
 from evolve.population.candidate import Candidate
@@ -213,8 +214,15 @@ class Report:
         ]
         parts: list[str | Table | Text | Figure] = [Table(("What", "Used"), rows, frozenset({1}))]
         if ledger.by_model:
-            models = [(n, f"{r['calls']:.0f}", f"{r['tokens']:.0f}", f"{r['money']:.4f}") for n, r in ledger.by_model.items()]
-            parts.append(Table(("Model", "Calls", "Tokens", "US dollars"), models, frozenset({1, 2, 3})))
+            sent = {each.model: each for each in prefix.report(self.archive, self.state.run)}
+            models = []
+            for name, used in ledger.by_model.items():
+                known = sent.get(name)
+                shares = (f"{known.common:.0%}", f"{known.cached:.0%}") if known else ("unknown", "unknown")
+                money = f"{used['money']:.4f}" if used["money"] or not ledger.unknown else "unknown"
+                models.append((name, f"{used['calls']:.0f}", f"{used['tokens']:.0f}", money, *shares))
+            head = ("Model", "Calls", "Tokens", "US dollars", "Prompt text in a common prefix", "Input read from a cache")
+            parts.append(Table(head, models, frozenset(range(1, 6))))
         return Section("Costs", parts)
 
     def _integrity(self) -> Section:
