@@ -93,12 +93,12 @@ def finals(rows: list[Row]) -> str:
             if not (mine := of(rows, tool, task)):
                 continue
             scores = sorted(within(r, evaluations=r["budget"] + 1) for r in mine)
-            money = [(r["tokens_in"] * PRICE[0] + r["tokens_out"] * PRICE[1]) / 1e6 for r in mine]
+            dollars = [money(r) for r in mine]
             out.append([
                 task, tool, len(mine), number(median(scores)), f"{number(scores[0])} .. {number(scores[-1])}",
                 f"{median(r['calls'] for r in mine):.0f}", f"{median(r['evaluations'] for r in mine):.0f}",
                 f"{median(r['failed'] for r in mine):.0f}", f"{median(r['evaluator_cpu'] for r in mine):.2f}",
-                "0" if tool in ("greedy", "best-of-n") and not any(money) else f"{median(money):.2f}",
+                f"{median(dollars):.2f}",
             ])  # fmt: skip
     head = [
         "task",
@@ -115,8 +115,19 @@ def finals(rows: list[Row]) -> str:
     return table(head, out)
 
 
+def money(row: Row) -> float:
+    """US dollars of a run's tokens at PRICE; the loops without a framework are charged as the others are."""
+    return float(row["tokens_in"] * PRICE[0] + row["tokens_out"] * PRICE[1]) / 1e6
+
+
+def paid(row: Row, calls: float = math.inf) -> tuple[float, float]:
+    """(evaluator CPU seconds, US dollars) of a run's first so many calls, at its own mean a call."""
+    share = min(calls / row["calls"], 1.0) if row["calls"] else 1.0
+    return row["evaluator_cpu"] * share, money(row) * share
+
+
 def goal(rows: list[Row]) -> str:
-    """A peer's median final against ours at half its model calls and no more charged evaluations, task by task."""
+    """A peer's median final against ours at half its model calls and no more charged evaluations, task by task; what either paid."""
     out: list[list[object]] = []
     ps: dict[str, float] = {}
     for tool in ("ours", "ours-keyless", "greedy"):
@@ -138,23 +149,29 @@ def goal(rows: list[Row]) -> str:
                     f"{ratio:.3f}",
                     f"{tool}/{peer}/{task}",
                 ]
+                spent, theirs_spent = [paid(r, calls / 2) for r in mine], [paid(r) for r in theirs]
+                both = [f"{median(a[i] for a in spent):.2f} / {median(b[i] for b in theirs_spent):.2f}" for i in (0, 1)]
                 out.append(
-                    [tool, peer, task, f"{len(mine)} / {len(theirs)}", f"{calls / 2:.0f}", f"{charged:.0f}", *cells]
+                    [tool, peer, task, f"{len(mine)} / {len(theirs)}", f"{calls / 2:.0f}", f"{charged:.0f}", *both, *cells]
                 )
             if pairs:
                 value, low, high = measures.ratio_of_medians(ours, final)
                 enough = min(len(runs) for side in (ours, final) for runs in side.values()) >= FEWEST
                 mean = f"**{value:.3f}**" + (f" ({low:.3f} .. {high:.3f})" if enough else "")
-                out.append([tool, peer, "geometric mean", "", "", "", "", "", mean, ""])
+                out.append([tool, peer, "geometric mean", "", "", "", "", "", "", "", mean, ""])
     adjusted = measures.holm(ps)
     for r in out:
         r[-1] = f"{adjusted[str(r[-1])]:.3f}" if r[-1] in adjusted else ""
-    head = ["tool", "peer", "task", "runs", "calls", "charged", "peer's median", "ours", "ratio", "p (Holm)"]
+    head = [
+        "tool", "peer", "task", "runs", "calls", "charged", "CPU s, ours / peer", "US dollars, ours / peer", "peer's median", "ours",
+        "ratio", "p (Holm)",
+    ]  # fmt: skip
     return table(head, out)
 
 
 def times(rows: list[Row]) -> str:
-    """ERT of the best peer's median final, in calls and in charged evaluations, and the ECDF area over TARGETS targets."""
+    """ERT of the best peer's median final in calls, charged evaluations, evaluator CPU seconds and US dollars (the latter two at each
+    run's own mean), and the ECDF area over TARGETS targets."""
     out = []
     for task in tasks_of(rows):
         finals = [median(within(r) for r in mine) for p in PEERS if (mine := of(rows, p, task))]
@@ -171,7 +188,12 @@ def times(rows: list[Row]) -> str:
             by_calls = measures.ert(hits, [r["calls"] for r in mine])
             by_evaluations = measures.ert(charged, [r["evaluations"] for r in mine])
             reached = sum(h is not None for h in hits)
-            cells.append(f"{number(by_calls, 3)} / {number(by_evaluations, 3)} ({reached}/{len(mine)})")
+            rest = []
+            for i in (0, 1):
+                costs = [None if h is None else paid(r, h)[i] for h, r in zip(hits, mine, strict=True)]
+                rest.append(measures.ert(costs, [paid(r)[i] for r in mine]))
+            shown = " / ".join(number(x, 3) for x in (by_calls, by_evaluations, *rest))
+            cells.append(f"{shown} ({reached}/{len(mine)})")
         out.append([f"{task} >= {number(target)}", *cells])
     areas = []
     for tool in tools_of(rows):
@@ -269,20 +291,20 @@ def grown_progress(rows: list[Row]) -> str:
     return table(["task", "runs", "nodes", *GROWN], out)
 
 
-def grown_leads(rows: list[Row]) -> str:
-    """The default's lead over each policy after all calls and after the second mark: mean over tasks, 95% interval, Holm's p."""
-    names = [p for p in dict.fromkeys(r["policy"] for r in rows) if p != "default"]
+def grown_leads(rows: list[Row], base: str = "default") -> str:
+    """The lead of `base` over each policy after all calls and after the second mark: mean over tasks, 95% interval, Holm's p."""
+    names = [p for p in dict.fromkeys(r["policy"] for r in rows) if p != base]
     late, early = grown.progress(rows), grown.progress(rows, 1)
     tasks = list(dict.fromkeys(r["task"] for r in rows))
     gaps: dict[str, list[tuple[float, float, float, float]]] = {}
     for p in names:
         gaps[p] = []
         for found in (late, early):
-            both = {t: [a - b for a, b in zip(found[t, "default"], found[t, p], strict=False)] for t in tasks if (t, p) in found}
+            both = {t: [a - b for a, b in zip(found[t, base], found[t, p], strict=False)] for t in tasks if (t, p) in found}
             gaps[p].append(measures.bootstrap(both))
     adjusted = measures.holm({p: value[0][3] for p, value in gaps.items()})
     out = [[p, _interval(gaps[p][0]), _interval(gaps[p][1]), f"{adjusted[p]:.3f}"] for p in names]
-    return table(["instead of the default", "default's lead at 300 calls", "at 150 calls", "p (Holm)"], out)
+    return table([f"instead of {'the default' if base == 'default' else base}", "its lead at 300 calls", "at 150 calls", "p (Holm)"], out)
 
 
 def overhead(rows: list[Row]) -> str:
@@ -306,6 +328,8 @@ def tables() -> dict[str, str]:
     held = surrogate.read(HERE / "results" / "held_out.jsonl")
     replayed = beside.read(HERE / "results" / "banks.jsonl")
     walked = grown.read(HERE / "results" / "grown.jsonl")
+    climbs = grown.read(HERE / "results" / "grown_climb.jsonl")
+    tuned = once(beside.read(HERE / "results" / "beside_tuned.jsonl"))
     tried = beside.read(HERE / "results" / "develop.jsonl")
     costs = beside.read(HERE.parent / "overhead" / "results" / "peers.jsonl")
     made: dict[str, Callable[[], str]] = {
@@ -313,11 +337,12 @@ def tables() -> dict[str, str]:
         "progress": lambda: progress(family), "held-out": lambda: progress(_pooled(held)),
         "ablations": lambda: ablations(family, held), "banks": lambda: banks(replayed),
         "grown": lambda: grown_progress(walked), "grown leads": lambda: grown_leads(walked),
+        "grown climb": lambda: grown_leads(climbs, "climb 10"), "tuned": lambda: goal(tuned),
         "overhead": lambda: overhead(costs), "developed": lambda: developed(tried),
     }  # fmt: skip
     needs = {
         "finals": rows, "goal": rows, "times": rows, "progress": family, "held-out": held, "ablations": family, "banks": replayed, "grown": walked,
-        "grown leads": walked,
+        "grown leads": walked, "grown climb": climbs, "tuned": tuned,
         "overhead": costs, "developed": tried,
     }  # fmt: skip
     return {name: make() for name, make in made.items() if needs[name]}

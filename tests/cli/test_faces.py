@@ -312,13 +312,13 @@ def test_completion(place: Path, words: tuple[str, ...], offered: str) -> None:
 
 SHOWN = View(
     "packing", 83.2, 120.0, 512, None, 9.4, 36.8, 0.69, {"packing": "sum_radii 2.13 [2.1, 2.2] side lengths"},
-    {"packing": "1.4"}, {"crash": 3, "timeout": 11}, 4,
+    {"packing": "random search 1.4, greedy 1.7"}, {"crash": 3, "timeout": 11}, 4,
 )  # fmt: skip
 
 
 def test_a_progress_line_says_what_matters() -> None:
     text = line(SHOWN)
-    for part in ("1:23/2:00", "512 candidates, 9.4/s", "best sum_radii 2.13", "random search 1.4", "timeout 11, crash 3", "0:36 left"):
+    for part in ("1:23/2:00", "512 candidates, 9.4/s", "best sum_radii 2.13", "random search 1.4, greedy 1.7", "timeout 11, crash 3", "0:36 left"):
         assert part in text
 
 
