@@ -135,13 +135,19 @@ class Session:
                         raise
                 finally:
                     self.fingerprints.close()
-                    await asyncio.shield(self.executor.close())
+                    await asyncio.shield(self._close())
             return self._finish()
         except EvolveError as error:
             self._close_session(str(error))
             raise
         finally:
             self.writer.close()
+
+    async def _close(self) -> None:
+        await self.executor.close()
+        for mutator in self.mutators.values():
+            if (ends := getattr(mutator, "close", None)) is not None:
+                await ends()
 
     def _priced(self) -> None:
         """Raises UsageError where money is limited and a model's price is not known: the limit could not be kept."""

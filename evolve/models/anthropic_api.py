@@ -153,6 +153,12 @@ class Anthropic:
         client: anthropic.AsyncAnthropic = self._client
         return client
 
+    async def close(self) -> None:
+        """Close its connections, in the event loop that opened them."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
+
 
 def outcome_of(stop: str) -> str:
     return {"refusal": "refusal", "model_context_window_exceeded": "overflow", "max_tokens": "truncated"}.get(

@@ -143,6 +143,12 @@ class OpenAICompatible:
         client: openai.AsyncOpenAI = self._client
         return client
 
+    async def close(self) -> None:
+        """Close its connections, in the event loop that opened them."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
+
 
 class _Assembly:
     """A message put together from its chunks."""

@@ -58,6 +58,12 @@ class ModelMutator:
         """Names of its models whose price is not known: what they cost cannot be held to a limit of money."""
         return tuple(name for name, model in self.models.items() if model.reserve(b"")[0] is None)
 
+    async def close(self) -> None:
+        """Close the connections of its models; the session asks for it once it has ended."""
+        for model in self.models.values():
+            if (ends := getattr(model, "close", None)) is not None:
+                await ends()
+
     def choose(self, brief: Brief) -> Model:
         wanted = str(brief.hint.get("model", ""))
         if wanted in self.models:
