@@ -1,7 +1,8 @@
 """How each coding agent is started without a person: its command, its environment, where its model's service goes.
 
 `tested` names the version whose real command line, from its package index, drove a loopback model to an accepted edit
-(tests/mutators/test_agents_real.py); empty: untested. No real service was reached from the test bench.
+in a real run (benchmarks/agents/real.py; its row is in benchmarks/agents/results.jsonl); empty: untested. No real service
+was reached from the test bench.
 """
 
 from __future__ import annotations
