@@ -54,7 +54,15 @@ ARMS: dict[str, dict[str, Any]] = {
     "base": {},
     "near": {"tune": 0.15},  # the default's tuner: near studies, and a polish where the task has one
     "ladder": {"ladder": True, "lineages": True},
+    "no cross": {"cross": 0.0},
+    "no other": {"other": 0.0},
+    "no fix": {"fix": 0.0},
+    "no climb": {"climb": 0},
+    "no levels": {"levels": False},
+    "no duplicates": {"duplicates": False},
+    "opening 3": {"opening": 3},
 }
+"""All but `near` and `ladder` are compared without tuner and ladder, so that one part differs at a time."""
 TOML = """
 [task]
 name = "model"
