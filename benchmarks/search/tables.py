@@ -23,6 +23,10 @@ import grown  # noqa: E402
 import measures  # noqa: E402
 import surrogate  # noqa: E402
 
+sys.path.insert(0, str(HERE.parent / "tasks"))
+
+import parts  # noqa: E402
+
 PRICE = (1.0, 4.0)
 """US dollars a million tokens in and out, for all tools alike."""
 
@@ -307,6 +311,24 @@ def grown_leads(rows: list[Row], base: str = "default") -> str:
     return table([f"instead of {'the default' if base == 'default' else base}", "its lead at 300 calls", "at 150 calls", "p (Holm)"], out)
 
 
+def one_at_a_time(rows: list[Row]) -> str:
+    """What each key-less part is worth: base's lead over the arm without it, by model, paired by seed."""
+    models = list(dict.fromkeys(r["model"] for r in rows))
+    best = {(r["model"], r["arm"], r["seed"]): r["best"] for r in rows}
+    out = []
+    for arm in dict.fromkeys(r["arm"] for r in rows):
+        if arm == "base":
+            continue
+        cells = []
+        for model in models:
+            pairs = [(best[model, "base", n], value) for (m, a, n), value in best.items() if (m, a) == (model, arm) and (model, "base", n) in best]
+            found = parts.lead(pairs)
+            ahead = sum(x > y for x, y in pairs)
+            cells.append(f"{found[0]:+.2f} ({found[1]:+.2f} .. {found[2]:+.2f}), {ahead}/{len(pairs)}" if found else "-")
+        out.append([arm, *cells])
+    return table(["instead of the default's part", *models], out)
+
+
 def overhead(rows: list[Row]) -> str:
     out = [
         [
@@ -331,6 +353,7 @@ def tables() -> dict[str, str]:
     climbs = grown.read(HERE / "results" / "grown_climb.jsonl")
     tuned = once(beside.read(HERE / "results" / "beside_tuned.jsonl"))
     tried = beside.read(HERE / "results" / "develop.jsonl")
+    single = beside.read(HERE.parent / "tasks" / "parts_one.jsonl")
     costs = beside.read(HERE.parent / "overhead" / "results" / "peers.jsonl")
     made: dict[str, Callable[[], str]] = {
         "finals": lambda: finals(rows), "goal": lambda: goal(rows), "times": lambda: times(rows),
@@ -338,11 +361,12 @@ def tables() -> dict[str, str]:
         "ablations": lambda: ablations(family, held), "banks": lambda: banks(replayed),
         "grown": lambda: grown_progress(walked), "grown leads": lambda: grown_leads(walked),
         "grown climb": lambda: grown_leads(climbs, "climb 10"), "tuned": lambda: goal(tuned),
+        "parts": lambda: one_at_a_time(single),
         "overhead": lambda: overhead(costs), "developed": lambda: developed(tried),
     }  # fmt: skip
     needs = {
         "finals": rows, "goal": rows, "times": rows, "progress": family, "held-out": held, "ablations": family, "banks": replayed, "grown": walked,
-        "grown leads": walked, "grown climb": climbs, "tuned": tuned,
+        "grown leads": walked, "grown climb": climbs, "tuned": tuned, "parts": single,
         "overhead": costs, "developed": tried,
     }  # fmt: skip
     return {name: make() for name, make in made.items() if needs[name]}

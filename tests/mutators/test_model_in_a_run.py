@@ -119,3 +119,36 @@ def test_what_was_answered_before_a_kill_is_not_asked_again(tmp_path: Path) -> N
     assert len(bodies) <= len(answered) + len(lost) and len(lost) <= 1
     requested = [(event.brief, event.call) for event in events if isinstance(event, ev.Requested)]
     assert len(requested) == len(set(requested))
+
+
+def test_a_batch_under_way_at_a_kill_is_polled_and_not_paid_for_again(tmp_path: Path) -> None:
+    """The batch's id is durable before it is waited for: a resume asks for the very batch and sends none of it again."""
+    pytest.importorskip("anthropic", reason="the anthropic SDK is not installed")
+    where = project(tmp_path / "repo")
+    run = ["run", "--evals", "4", "--no-control", "--workers", "1", "--proposals", "2", "--seed", "3", "--mutator", "model:slow"]
+    with Bench(Better()) as bench:
+        path = tmp_path / "m.toml"
+        path.write_text(
+            f'[slow]\napi = "anthropic"\nid = "slow"\nbase_url = "{bench.url}"\nprice = {{ input = 1.0, output = 2.0 }}\n'
+            "batch = { window = 0.3, most = 2, poll = 0.1 }\n"
+        )
+        environment = {"EVOLVE_MODELS": str(path)}
+        bench.batch_ready_after = 10**9
+        process = subprocess.Popen([sys.executable, "-m", "evolve", *run], cwd=where, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   env={**os.environ, **environment})  # fmt: skip
+        until = time.monotonic() + 60
+        while not bench.batch_polls and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        (first,) = bench.batches
+        bench.batch_ready_after = 0
+        command(where, *run, **environment)
+        sent = [json.dumps(request["params"], sort_keys=True) for batch in bench.batches.values() for request in batch]
+    with Archive.open(where) as archive:
+        events = [recorded.event for recorded in archive.events("sum")]
+        state = archive.state("sum")
+    assert [event.batch for event in events if isinstance(event, ev.Batched)][0] == first
+    assert len(sent) == len(set(sent)), "a request of the batch under way was sent again"
+    assert not [event for event in events if isinstance(event, ev.Answered) and event.outcome == "lost"]
+    assert state.ledger.evaluations == 4 and state.ledger.money > 0
