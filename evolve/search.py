@@ -197,12 +197,11 @@ class Search:
         tree = self.objects.edit(parent.tree, proposal.files)
         if tree == parent.tree:
             return self._refuse(brief, "no-op", proposal, "the edit changes nothing", parent.commit)
-        twins = self.policy.duplicates
-        if twins and (earlier := self.state.lineage.known_tree(brief.task, tree)):
+        if earlier := self.state.lineage.known_tree(brief.task, tree):  # whatever the policy: evidence is of a tree, and it has some
             return self._refuse(brief, "duplicate", proposal, "this very tree is known", earlier)
         files = self._edited(ground.task, parent, proposal.files)
         form = shape(files)
-        if twins and (earlier := self.state.lineage.known_shape(brief.task, form)):
+        if self.policy.duplicates and (earlier := self.state.lineage.known_shape(brief.task, form)):
             return self._refuse(brief, "duplicate", proposal, "the same program but for layout and comments", earlier)
         earlier = self.state.lineage.known_behaviour(brief.task, proposal.behaviour)
         if earlier and not audited(brief.number):

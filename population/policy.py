@@ -28,7 +28,8 @@ class Policy:
     levels:       the key-less mutator keeps a table of signs or classes to the values it holds, nearly always.
     cross, other: chances of a crossover, and of a transplant, explore or simplify. fix, port: chances of mending a
                   failed candidate, and of taking an idea over from another task, where a mutator answers them.
-    novelty:      weigh parents by their distance to others. duplicates: refuse a known program before it is paid for.
+    novelty:      weigh parents by their distance to others. duplicates: refuse a known program in another spelling before it is
+                  paid for; the very same files always are.
     fingerprints: refuse a program that behaves as a known one on the task's probes.
     tune:         share of the evaluations up to which studies of the numeric tuner are opened.
     ladder:       climb the plateau ladder. patience: share of the budget without a gain that calls for its next rung.

@@ -148,7 +148,7 @@ def test_a_batch_under_way_at_a_kill_is_polled_and_not_paid_for_again(tmp_path: 
     with Archive.open(where) as archive:
         events = [recorded.event for recorded in archive.events("sum")]
         state = archive.state("sum")
-    assert [event.batch for event in events if isinstance(event, ev.Batched)][0] == first
+    assert next(event.batch for event in events if isinstance(event, ev.Batched)) == first
     assert len(sent) == len(set(sent)), "a request of the batch under way was sent again"
     assert not [event for event in events if isinstance(event, ev.Answered) and event.outcome == "lost"]
     assert state.ledger.evaluations == 4 and state.ledger.money > 0

@@ -388,3 +388,22 @@ def test_a_grader_that_fails_on_the_seed_stops_the_run_at_once(tmp_path: Path) -
     assert session.state.ledger.errors == 1 and GraderError.exit_code == 3
     _, result = run_toy(place, evaluations=25)
     assert result.evaluations == 25
+
+
+def test_a_run_that_takes_duplicates_still_refuses_the_very_same_files(tmp_path: Path) -> None:
+    """Kills: a second candidate with a tree that has evidence already, which no verdict ever reached: the run waited for ever."""
+
+    class Twice(Climb):
+        """Each file twice, then the same program with another comment."""
+
+        async def propose(self, brief: Brief, desk: Desk) -> Proposal:
+            n = (brief.number + 1) // 3
+            note = "# again\n" if brief.number % 3 == 2 else ""
+            text = f"{note}X = {n}.5\nY = 2.0\n".encode()
+            return Proposal({"program.py": text}, f"number {n}", "improve", parents=(brief.parents[0],))
+
+    place = make_repository(tmp_path / "r")
+    session, result = run_toy(place, mutator=Twice(), evaluations=12, policy={"duplicates": False})
+    assert result.reason == "evaluations" and result.evaluations == 12 and not session.state.pending.candidates
+    shapes = [session.state.candidates[c].tree for c in session.state.lineage.verdict_order]
+    assert len(set(shapes)) == 12 and session.state.lineage.refused["duplicate"] >= 3
