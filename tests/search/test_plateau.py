@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from evolve.population.folds.credit import Arm
 from evolve.population.selection import bandit
 from evolve.session import Session
 from evolve.settings import RunSettings
-from tests.search.scene import Climb, Numbers, make_repository
+from tests.search.scene import TOML, Climb, Numbers, make_repository
 
 FLAT = {"ladder": "on", "lineages": "on", "opening": 3, "patience": 0.0, "handover": 0.0}
 
@@ -172,3 +173,28 @@ def test_a_bandit_run_uses_the_operator_that_gains(tmp_path: Path) -> None:
     made = searched(place, mutator, 80, ladder="off", bandit="on")  # type: ignore[arg-type]
     assert mutator.seen[40:].count("explore") > 2 * mutator.seen[40:].count("improve")
     assert made.state.credit.arms["toy"]["operator:explore"].gains > 0
+
+
+def test_what_gained_on_one_task_is_offered_to_the_other(tmp_path: Path) -> None:
+    """Kills: a port that names no candidate of another task, or is asked for before anything gained there."""
+    place = make_repository(tmp_path / "r")
+    (place / "second.toml").write_text(TOML.replace('name = "toy"', 'name = "second"'))
+    for words in (["add", "."], ["commit", "-qm", "A second task"]):
+        subprocess.run(["git", *words], cwd=place, check=True, capture_output=True)
+    mutator = Lucky()
+    settings = RunSettings(
+        tasks=(str(place / "evolve.toml"), str(place / "second.toml")), where=place, name="both", control=False, publish=False,
+        workers=1, seed=1, evaluations=60, policy={**FLAT, "ladder": "off", "port": 0.4},
+    )  # fmt: skip
+    session = api.open_session(
+        settings, mutators={mutator.name: mutator},
+        executor=lambda opened: InProcessExecutor({n: Numbers(opened, name=n) for n in ("toy", "second")}, 1),
+    )  # fmt: skip
+    asyncio.run(session.run())
+    candidates = session.state.candidates
+    leap = next(c for c in candidates.values() if c.idea == "leap")
+    ports = [b for b in mutator.briefs if b.operator == "port"]
+    assert ports and all(candidates[str(b.hint["candidate"])].task != b.task for b in ports)
+    other = [b for b in ports if b.task != leap.task and b.number > 12]
+    assert other and all(b.hint["candidate"] == leap.commit for b in other)
+    assert any(c.operator == "port/whole" and c.verdict is not None for c in candidates.values()), "its answers are judged"
