@@ -44,6 +44,12 @@ def test_an_agent_asks_tells_and_waits(tmp_path: Path) -> None:
             Path(brief["work"], "prog.py").write_text(PROGRAM.replace("3.0", "70.0"))
             told, _ = await call("tell", folder=Path(brief["folder"]).name, idea="heavier", model="loop")
             assert told["state"] == "born" and told["fitness"] == 73.0
+            twice, _ = await call("tell", folder=Path(brief["folder"]).name, idea="again", model="loop")
+            assert twice["candidate"] == told["candidate"], "a second answer to the same brief changes nothing"
+            late, _ = await call("ask", operator="improve", minutes=0.0001)
+            Path(late["work"], "prog.py").write_text(PROGRAM.replace("2.0", "90.0"))
+            found, _ = await call("tell", folder=Path(late["folder"]).name)
+            assert found["state"] == "late" and not found.get("candidate")
             standing, _ = await call("status")
             assert standing["best"]["sum"]["fitness"] == 73.0 and standing["live"] is False
             waited, _ = await call("wait", what="idle", seconds=5)
