@@ -4,8 +4,9 @@
     python3 benchmarks/gpu/end_to_end.py --out DIR --seconds 40 --dry          the same tasks on a CPU
 
 --data: what training_pack.py wrote; without it NanoChat is left out. --out: gets <task>.log (what a person saw), <task>.jsonl
-(`evolve log --json`) and <task>.status. Needs the package's own dependencies, unlike the other scripts here. A run is told to stop
-after --seconds and given as long again to end.
+(`evolve log --json`) and <task>.status. Needs the package itself installed with its dependencies, unlike the other scripts here:
+evaluators are found by its entry points, which a path does not have (`pip wheel . --no-deps -w build/whl` here, `pip install` there).
+A run is told to stop after --seconds and given as long again to end.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,6 +104,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=200.0)
     parser.add_argument("--dry", action="store_true")
     options = parser.parse_args()
+    if not any(point.name == "kernels" for point in entry_points(group="evolve.evaluators")):
+        sys.exit("evolve-search is not installed here: its evaluators are found by entry points; pip install its wheel")
     work, out = Path(options.work), Path(options.out)
     work.mkdir(parents=True)
     out.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,10 @@ from evolve.evaluators.kernels.solution import from_files
 
 HONEST = ("rmsnorm", "softmax", "swiglu", "gemm_square", "cross_entropy")
 TEXT = (ROOT / "benchmarks/kernels/triton/rmsnorm.py").read_text()
-# reads far behind the weight's end and multiplies by nothing of it
-BEYOND = TEXT.replace("h * scale * tl.load(w + at,", "h * scale * tl.load(w + at + 0 * tl.load(w + at + (1 << 24)).to(tl.int32),")
+# reads the weight's length past its end, and makes something of it that no compiler can know to be nothing
+BEYOND = TEXT.replace("    tl.store(", "    odd = tl.load(w + at + hidden, mask=mask).to(tl.float32) == 2.0**121\n    tl.store(", 1).replace(
+    "(h * scale *", "(tl.where(odd, 1.0, 0.0) + h * scale *", 1
+)
 PLANTED = {
     # its own launch is not needed: PyTorch makes the answer
     "decoy": TEXT.replace("def run(", "def shown(")

@@ -33,9 +33,11 @@ FOUND = 9
 SECONDS = 120.0
 
 PROGRAM = """
-import importlib.util, json, sys
-import torch
+import importlib.util, json, os, sys
 told = json.load(open("told.json"))
+if not told["again"]:  # an allocation of its own for each tensor, or a read past its end lands in the allocator's block unseen
+    os.environ["PYTORCH_NO_CUDA_MEMORY_CACHING"] = "1"
+import torch
 sys.path.insert(0, "candidate")
 spec = importlib.util.spec_from_file_location("candidate_entry", "candidate/" + told["file"])
 module = importlib.util.module_from_spec(spec)
