@@ -7,8 +7,9 @@ VENV is a virtual environment that holds the peer from the package index; withou
 row of results/beside.jsonl and one file of calls in results/calls/; a (tool, task, seed) on record is not run again, so the
 script may be stopped and started. `tables.py` turns the rows into the tables of docs/search.md.
 
-Tools: ours (the model alone), ours-keyless (every second brief to the key-less mutator), openevolve, shinka, and two loops
-without a framework around the same proposer and checker: greedy (the best so far is the parent) and best-of-n (the seed is).
+Tools: ours (the model alone), ours-keyless (every second brief to the key-less mutator), openevolve, shinka, and three
+loops without a framework around the same proposer and checker: greedy (the best so far is the parent), restarts (greedy, begun anew
+after chains of Luby's lengths) and best-of-n (the seed is the parent).
 A charged evaluation is one run of the checker, whatever it was for: the seed's, failed ones, our noise check and our gates.
 """
 
@@ -34,10 +35,12 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+import policies  # noqa: E402
 import proposer  # noqa: E402
 from model_server import ScriptedModel, Serving  # noqa: E402
 
-TOOLS = ("ours", "ours-keyless", "openevolve", "shinka", "greedy", "best-of-n")
+LOOPS = ("greedy", "restarts", "best-of-n")
+TOOLS = ("ours", "ours-keyless", "openevolve", "shinka", *LOOPS)
 TASKS = ("heilbronn_triangle", "erdos_overlap", "autocorrelation", "low_autocorrelation_64")
 VERSIONS = {"openevolve": "openevolve", "shinka": "shinka-evolve"}
 
@@ -165,14 +168,18 @@ def version(tool: str, venv: Path | None) -> str:
 # ---- without a framework ---------------------------------------------------------------------------------------------
 
 
-def loop(run: Run, task: str, evaluations: int, greedy: bool) -> None:
-    """The same proposer and checker with nothing around them; an answer that does not apply costs a call only."""
+def loop(run: Run, task: str, evaluations: int, kind: str) -> None:
+    """The same proposer and checker with nothing around them; an answer that does not apply costs a call only. kind: of LOOPS."""
     seed = (proposer.TASKS / task / "seed" / "program.py").read_text()
     score = proposer.scorer(task)
-    best, best_score = seed, score(proposer.table_of(seed))
+    first = score(proposer.table_of(seed))
+    best, best_score, chain, ends = seed, first, 1, policies.Restarts.unit
     run.saw(best_score, 0.0, 0)
     while run.own <= evaluations and len(run.model.log) < 4 * evaluations:
-        prompt = f'# The program\n\nprogram.py\n```\n{best if greedy else seed}```\n\nAnswer in format "whole".'
+        if kind == "restarts" and len(run.model.log) >= ends:
+            chain += 1
+            best, best_score, ends = seed, first, ends + policies.Restarts.unit * policies.luby(chain)
+        prompt = f'# The program\n\nprogram.py\n```\n{seed if kind == "best-of-n" else best}```\n\nAnswer in format "whole".'
         run.model.answer([{"role": "user", "content": prompt}])
         made = run.model.made
         if not made:
@@ -195,8 +202,8 @@ def one(tool: str, task: str, seed: int, evaluations: int, venv: Path | None, tu
     run = Run(ScriptedModel(task, seed, tuner=tuner))
     began, load = time.monotonic(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="evolve-beside-") as folder:
-        if tool in ("greedy", "best-of-n"):
-            loop(run, task, evaluations, tool == "greedy")
+        if tool in LOOPS:
+            loop(run, task, evaluations, tool)
         else:
             with Serving(run.model) as url:
                 if venv:

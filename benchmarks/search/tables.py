@@ -134,7 +134,7 @@ def goal(rows: list[Row]) -> str:
     """A peer's median final against ours at half its model calls and no more charged evaluations, task by task; what either paid."""
     out: list[list[object]] = []
     ps: dict[str, float] = {}
-    for tool in ("ours", "ours-keyless", "greedy"):
+    for tool in ("ours", "ours-keyless", "greedy", "restarts"):
         for peer in PEERS:
             pairs = [(task, of(rows, tool, task), of(rows, peer, task)) for task in tasks_of(rows)]
             pairs = [(task, mine, theirs) for task, mine, theirs in pairs if mine and theirs]
