@@ -7,9 +7,10 @@ brief at a time. The budget is model calls: an invalid answer and a duplicate co
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from landscapes import Program
@@ -161,8 +162,12 @@ class Distances(Mapping[str, float]):
         return len(self._commits)
 
 
-def run(landscape: Ground, policy: Policy, calls: int, seed: object, noted: bool = False, **parts: bool) -> Played:
-    """One run of `calls` model calls; its random streams depend on `seed` alone. noted: keep the decisions."""
+def run(
+    landscape: Ground, policy: Policy, calls: int, seed: object, noted: bool = False, under_way: int = 0, **parts: bool
+) -> Played:
+    """One run of `calls` model calls; its random streams depend on `seed` alone. noted: keep the decisions. under_way: so many
+    proposals are asked for before the first of them is known, as where several are written or evaluated at a time."""
+    waiting: deque[tuple[Program | None, Choice]] = deque()
     world = World(landscape, **parts)
     luck = random.Random(f"{seed}/luck")
     world.add(landscape.seed, "", "main", "", luck)
@@ -175,12 +180,15 @@ def run(landscape: Ground, policy: Policy, calls: int, seed: object, noted: bool
         if noted:
             decisions.append(decision(world, choice))
         siblings = world.siblings(parent)
-        child = landscape.propose(world.programs[parent], siblings, choice.operator, luck)
-        if child is not None and child in siblings:
-            duplicates += 1
-        else:
-            invalid += child is None
-            world.add(child, parent, choice.island, choice.operator, luck)
+        waiting.append((landscape.propose(world.programs[parent], siblings, choice.operator, luck), choice))
+        while len(waiting) > (under_way if call + 1 < calls else 0):
+            child, choice = waiting.popleft()
+            parent = choice.parents[0]
+            if child is not None and child in world.siblings(parent):
+                duplicates += 1
+            else:
+                invalid += child is None
+                world.add(child, parent, choice.island, choice.operator, luck)
         assert world.best is not None
         curve.append(landscape.progress(landscape.fitness(world.best[1])))
     return Played(curve, decisions, world.evaluated, invalid, duplicates)
@@ -271,7 +279,7 @@ class OnStall:
 
 DEFAULT = Islands()
 
-SELECTORS: dict[str, tuple[Policy | Selector, dict[str, bool]]] = {
+SELECTORS: dict[str, tuple[Policy | Selector, dict[str, Any]]] = {
     "default": (DEFAULT, {}),
     "greedy": (Greedy(), {}),
     "restarts": (Restarts(), {}),
@@ -289,6 +297,8 @@ SELECTORS: dict[str, tuple[Policy | Selector, dict[str, bool]]] = {
     "novelty off": (DEFAULT, {"novelty": False}),
     "children off": (DEFAULT, {"children": False}),
     "climb 10": (replace(DEFAULT, climb=10), {}),
+    "climb 10 with 3 under way": (replace(DEFAULT, climb=10), {"under_way": 3}),
+    "climb 10 with 8 under way": (replace(DEFAULT, climb=10), {"under_way": 8}),
     "climb 20": (replace(DEFAULT, climb=20), {}),
     "climb 40": (replace(DEFAULT, climb=40), {}),
     "climb 20 opening 3": (replace(DEFAULT, climb=20, opening=3), {}),

@@ -384,10 +384,10 @@ def _pooled(rows: list[Row]) -> list[Row]:
 def written(text: str, found: dict[str, str]) -> str:
     """The page with each table between `<!-- proof: NAME -->` and `<!-- end -->`. Raises ValueError for a missing marker."""
     for name, content in found.items():
-        pattern = re.compile(rf"(<!-- proof: {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        pattern = re.compile(rf"(<!-- proof: {re.escape(name)} -->\n)(?:(?!<!-- proof).)*?(<!-- end -->)", re.DOTALL)  # never past its own end
         if not pattern.search(text):
             raise ValueError(f"the page has no marker <!-- proof: {name} -->")
-        text = pattern.sub(lambda match, content=content: match[1] + content + match[2], text)
+        text = pattern.sub(lambda match, content=content: match[1] + content + "\n" + match[2], text)
     return text
 
 

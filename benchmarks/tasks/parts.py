@@ -218,6 +218,8 @@ def real(task: str, arm: str, seed: int, evaluations: int) -> dict[str, Any]:
 def played(session: Session, model: str, arm: str) -> dict[str, Any]:
     load, began = os.getloadavg()[0], time.monotonic()
     result = api.run(session)
+    if result.reason != "evaluations":
+        sys.exit(f"the run ended early ({result.reason}); no row is kept of it")
     state, (task, best) = session.state, next(iter(result.best.items()))
     reigns, evaluations = state.lineage.reigns.get(task, []), result.evaluations
     marks = {share: max((r.fitness or 0.0 for r in reigns if r.evaluated <= share * evaluations), default=None) for share in (0.25, 0.5)}

@@ -268,7 +268,7 @@ def test_what_is_on_record_is_not_run_again(tmp_path: Path, monkeypatch: pytest.
     beside = load("beside")
     ran: list[tuple[str, int]] = []
 
-    def one(tool: str, task: str, seed: int, evaluations: int, venv: Path | None) -> tuple[dict[str, Any], list[Any]]:
+    def one(tool: str, task: str, seed: int, evaluations: int, venv: Path | None, tuner: bool) -> tuple[dict[str, Any], list[Any]]:
         ran.append((tool, seed))
         return {"tool": tool, "task": task, "seed": seed, "budget": evaluations, "curve": []}, [
             [1, "row", "a", "b", 2, 3]
