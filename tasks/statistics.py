@@ -10,14 +10,15 @@ _NORMAL = NormalDist()
 
 
 def mean(values: Sequence[float]) -> float:
-    return fmean(values)
+    """Their mean; of equal values that very value, which a rounded sum over a count misses for one value in eight."""
+    return values[0] if values and min(values) == max(values) else fmean(values)
 
 
 def variance(values: Sequence[float]) -> float:
-    """Unbiased sample variance; 0.0 for fewer than two values."""
+    """Unbiased sample variance; 0.0 for fewer than two values, and exactly 0.0 for equal ones: a task that repeats is told by it."""
     if len(values) < 2:
         return 0.0
-    centre = fmean(values)
+    centre = mean(values)
     return math.fsum((v - centre) ** 2 for v in values) / (len(values) - 1)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import statistics
 
 import pytest
 
@@ -30,3 +32,15 @@ def test_clopper_pearson_is_exact() -> None:
     assert tail == pytest.approx(0.05, abs=1e-9)
     assert st.clopper_pearson_upper(0, 100) == pytest.approx(1 - 0.05 ** (1 / 100), abs=1e-9)
     assert st.clopper_pearson_upper(5, 5) == 1.0
+
+
+def test_equal_values_have_their_own_mean_and_no_variance() -> None:
+    """Kills: a sum over a count, which is off by a rounding for one value in eight, so that a task that repeats to the last bit
+    counted as noisy."""
+    rng = random.Random(1)
+    values = [0.0008754641375480244, 0.81302467061998, *(rng.uniform(-5, 5) for _ in range(200))]
+    assert any(statistics.fmean([v] * 5) != v for v in values), "the trap is there"
+    for value in values:
+        for count in (1, 2, 3, 5, 10):
+            assert st.mean([value] * count) == value and st.variance([value] * count) == 0.0
+    assert st.variance([1.0, 2.0, 3.0]) == 1.0 and st.mean([1.0, 2.0, 3.0]) == 2.0
