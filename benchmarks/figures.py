@@ -49,7 +49,7 @@ def growth(run: dict[str, Any], what: str) -> float:
 def overhead() -> Iterator[str]:
     runs = [
         (name, record)
-        for name in ("overhead/results/no-op.json", "overhead/results/latency.json")
+        for name in (*sorted(f"overhead/results/{p.name}" for p in (HERE / "overhead/results").glob("no-op*.json")), "overhead/results/latency.json")
         if (record := read(name)) is not None
     ]
     if not runs:
@@ -58,27 +58,31 @@ def overhead() -> Iterator[str]:
     yield (
         "In-process evaluator that answers at once, scripted mutator, durable archive, default selector, duplicate check on. "
         "Growth: medians of windows of 1,000, first tenth of the run against its last; spread: the largest of the tenths' "
-        "medians over the smallest.\n"
+        "medians over the smallest; the machine's: the same of the CPU time that a fixed piece of work took beside each window. All "
+        "runs of this length are shown.\n"
     )
     yield from table(
-        ("candidates", "model latency", "in flight", "candidates/s", "CPU ms each", "growth: rate, CPU", "spread: rate, CPU", "PSS", "disk each", "load"),
+        ("candidates", "model latency", "in flight", "candidates/s", "CPU ms each", "growth: rate, CPU", "spread: rate, CPU",
+         "the machine's", "PSS", "disk each", "load"),
         [
             (
                 f"{run['candidates']:,}", f"{run['latency']:g} s x {run['proposals']} slots" if run["latency"] else "none",
                 str(run["in_flight"]), f"{run['per_second']:.2f}", f"{run['cpu_ms_per_candidate']:.2f}",
                 f"{1 / growth(run, 'per_second'):.2f}, {growth(run, 'cpu_ms'):.2f}" if "flatness" in run else "",
                 f"{run['flatness']:.2f}, {run['cpu_flatness']:.2f}" if "flatness" in run else "",
+                f"{run['reference_flatness']:.2f}" if "reference_flatness" in run else "not measured" if "flatness" in run else "",
                 f"{run['pss_mib']:.0f} MiB", f"{run['disk_bytes_per_candidate']['after_maintenance'] / 1e3:.1f} kB",
                 " to ".join(f"{load:g}" for load in run.get("load", [])),
             )
             for _, run in runs
         ],
     )  # fmt: skip
-    for _, run in runs:
+    yield from flat()
+    for name, run in runs:
         if run["latency"]:
             ideal = run["proposals"] / run["latency"]
             yield f"\nWith a model that takes {run['latency']:g} s: {run['per_second'] / ideal:.1%} of the ideal {ideal:g}/s."
-        else:
+        elif name == "overhead/results/no-op.json":
             opening = run["opening_seconds"]
             yield (
                 f"\nOpening the archive of {run['candidates']:,}: {opening['warm_again']:.2f} s warm, "
@@ -129,6 +133,26 @@ def champion() -> Iterator[str]:
                 for row in rows
             ],
         )  # fmt: skip
+
+
+def flat() -> Iterator[str]:
+    """Sizes that take turns, so that the machine's own speed drops out."""
+    record = read("overhead/results/flat.json")
+    if record is None:
+        return
+    small, rounds = str(record["sizes"][0]), record["rounds"]
+    yield (
+        f"\nThe windows of one run lie minutes apart on a machine whose speed changes. Sizes that take turns (`benchmarks/overhead/flat.py`, "
+        f"{len(rounds)} rounds of 1,000 more candidates each, load {record['load'][0]:g} to {record['load'][1]:g}), against an archive of "
+        f"{int(small):,}, medians and quartiles of the ratios within rounds:\n"
+    )
+    lines = []
+    for size in map(str, record["sizes"][1:]):
+        slower = sorted(row[small]["per_second"] / row[size]["per_second"] for row in rounds)
+        dearer = sorted(row[size]["cpu_ms"] / row[small]["cpu_ms"] for row in rounds)
+        shown = [f"{a:.2f} ({b:.2f} .. {c:.2f})" for b, a, c in (statistics.quantiles(v, n=4) for v in (slower, dearer))]
+        lines.append((f"{int(size):,}", *shown))
+    yield from table(("candidates in the archive", "slower by a factor of", "CPU by a factor of"), lines)
 
 
 def search() -> Iterator[str]:
