@@ -65,7 +65,7 @@ def run(place: Path, writes: float, measures: float, evaluations: int) -> Writte
 
 def test_no_more_is_written_than_the_evaluators_can_take(tmp_path: Path) -> None:
     """Kills: a line of six waiting for two evaluators, each written from a parent that six others have since replaced."""
-    mutator = run(tmp_path / "r", writes=0.001, measures=0.05, evaluations=30)
+    mutator = run(tmp_path / "r", writes=0.001, measures=0.2, evaluations=30)
     later = sorted(mutator.noted[12:])
     assert later[len(later) // 2] <= 4, mutator.noted  # itself, two that run, and what has just ended
 
