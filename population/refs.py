@@ -97,9 +97,12 @@ class Refs:
 
     def unlock(self, folder: str) -> None:
         """Remove the lock files below `folder` that a killed process left. For who alone moves the refs there: a lock that is
-        fresh may be `git pack-refs`'s, which holds one for less than a moment."""
+        fresh may be `git pack-refs`'s, which holds one for less than a moment, so it is looked at again once it no longer is."""
+        until = time.monotonic() + 2 * FRESH
         for lock in Path(self.path, folder).rglob("*.lock"):
             with contextlib.suppress(FileNotFoundError):
+                while time.time() - lock.stat().st_mtime <= FRESH and time.monotonic() < until:
+                    time.sleep(FRESH / 20)
                 if time.time() - lock.stat().st_mtime > FRESH:
                     lock.unlink()
 
