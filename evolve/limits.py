@@ -30,14 +30,17 @@ class Limits:
         for what in ("money", "tokens", "gpu_seconds"):
             if ledger.left(what) <= 0:
                 return what
-        unstarted = len(pending.briefs) + max(len(pending.candidates) - len(ledger.open_jobs), 0)
-        if (unstarted + 1) * self.cheapest() > ledger.left("gpu_seconds"):
-            return "gpu_seconds"
         return ""
 
-    def cheapest(self) -> float:
-        """GPU seconds that the first stage of a candidate may take at most, of the task where that is least."""
-        return min(self.most(ground, ground.stages[0].name, ground.stages[0].blocks, 1)[1] for ground in self.search.grounds.values())
+    def tight(self) -> str:
+        """"gpu_seconds" where one more candidate's first stage may not fit beside what is under way, else an empty string. Not
+        `spent`: jobs that end sooner than they reserved give some back."""
+        ledger, pending = self.search.state.ledger, self.search.state.pending
+        if "gpu_seconds" not in ledger.limits:
+            return ""
+        unstarted = len(pending.briefs) + max(len(pending.candidates) - len(ledger.open_jobs), 0)
+        least = min(self.most(g, g.stages[0].name, g.stages[0].blocks, 1)[1] for g in self.search.grounds.values())
+        return "gpu_seconds" if (unstarted + 1) * least > ledger.left("gpu_seconds") else ""
 
     @staticmethod
     def most(ground: Ground, stage: str, blocks: int, trees: int) -> tuple[float, float]:
@@ -71,4 +74,4 @@ class Limits:
     def exhausted(self) -> str:
         """What none of the mutators has enough of, or the search's own evaluations have not; else an empty string."""
         found = [self.short(name) for name in self.search.operators if self.search.asker.wants(name)]
-        return self.short("") or (found[0] if found and all(found) else "")
+        return self.short("") or self.tight() or (found[0] if found and all(found) else "")

@@ -198,9 +198,11 @@ class Pipeline:
     async def _measure(self, job: Job) -> None:
         async with self._free:
             self._queued -= 1
-            if not self._fits(job):
-                self._wake.set()
-                return
+            while not self._fits(job):  # it may, once a job that runs has ended sooner than it reserved
+                if not self._running:
+                    self._wake.set()
+                    return
+                await asyncio.sleep(self._tick)
             self._running += 1
             try:
                 self._start(job)

@@ -147,7 +147,7 @@ class Search:
         if self.state.pending.paid_in_a_row >= MOST_CALLS:
             self.stop_reason = f"{MOST_CALLS} answers of models in a row became no candidate; 'evolve log' and the answers on record say why"
             return False
-        return not (self.spent() or self.limits.short("") or self.limits.short(mutator))
+        return not (self.spent() or self.limits.tight() or self.limits.short("") or self.limits.short(mutator))
 
     def reached(self) -> bool:
         """Whether the champions are as good as was asked for."""
