@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from evolve.models.ceiling import Bounded, bounded
+from evolve.models.ceiling import ANSWERS, Bounded, bounded
 from evolve.models.wire import Price, Usage
 
 HEAD_CAP = 64 << 10
@@ -137,12 +137,13 @@ class Broker:
             granted.refused = fits
             return await _say(writer, 402, fits)
         granted.requests += 1
-        number = granted.requests
+        number, unknown = granted.requests, granted.unknown
         granted.held[number] = fits
         try:
             await self._forward(method, target, headers, fits.body, granted, writer)
         finally:
-            del granted.held[number]
+            if granted.unknown == unknown:  # else nobody knows what it cost: all that it may have cost stays held
+                del granted.held[number]
 
     def _pass(self, headers: Mapping[str, str], target: str) -> Pass | None:
         given = headers.get("x-api-key") or headers.get("x-goog-api-key") or headers.get("api-key") or ""
@@ -216,7 +217,7 @@ class Broker:
         usage = used(tail)
         if usage is not None:
             granted.used += usage
-        elif re.search(r"/(messages|completions|responses)(\?|$)|enerateContent", target) and b" 200 " in tail[:64]:
+        elif ANSWERS.search(target) and b" 200 " in tail[:64]:
             granted.unknown += 1
 
 

@@ -6,6 +6,7 @@ Other programs write these requests, so the bound is put into the field that the
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ from evolve.models.wire import BYTES_A_TOKEN, Price
 
 LEAST = 500
 """Tokens of an answer below which asking is not worth its input."""
+
+ANSWERS = re.compile(r"/(messages|completions|responses)(\?|$)|enerateContent")
+"""Addresses at which a model answers. Others, a count of tokens or a list of models, take no bound."""
 
 UNSTATED = 32_000
 """Tokens that an answer may have where its request does not say and nothing is limited."""
@@ -31,13 +35,15 @@ def bounded(
     api: str, target: str, body: bytes, price: Price | None, money: float | None, tokens: int | None
 ) -> Bounded | str:
     """The request with its answer bounded so that it fits into `money` dollars and `tokens` (None: no limit); why not, where
-    even a short answer does not fit. A request that is no JSON object asks for no answer of a model and is let through."""
+    even a short answer does not fit, or where the request cannot be read. One that asks no model for an answer is let through."""
+    if not ANSWERS.search(target) or (money is None and tokens is None):
+        return Bounded(body, 0, 0.0)
     try:
         document = json.loads(body)
     except (ValueError, UnicodeDecodeError):
         document = None
     if not isinstance(document, dict):
-        return Bounded(body, 0, 0.0)
+        return "under a limit a request must be a JSON object, plain and not compressed: its longest answer could not be bounded"
     into = int(len(body) / BYTES_A_TOKEN) + 1
     place, field = _field(api, target, document)
     stated = place.get(field)
@@ -54,7 +60,7 @@ def bounded(
         left = [f"{money:.4f} dollars"] if money is not None else []
         left += [f"{tokens} tokens"] if tokens is not None else []
         return f"{' and '.join(left)} of the lease are left, not enough for this request and a short answer"
-    if most < asked or (stated is None and (money is not None or tokens is not None)):
+    if most < asked or stated is None:
         place[field] = most
         body = json.dumps(document).encode()
     return Bounded(body, into + most, None if price is None else (into * dear + most * price.output) / 1e6)

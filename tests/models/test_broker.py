@@ -103,6 +103,10 @@ def test_an_answer_is_bounded_in_the_field_that_the_service_reads(
     by_tokens = bounded(api, target, body, None, None, 2000)
     assert isinstance(by_tokens, Bounded) and by_tokens.tokens <= 2000
     assert isinstance(bounded(api, target, body, price, 1e-6, None), str)
+    packed = bounded(api, target, b"\x1f\x8b packed", price, 0.03, None)
+    assert isinstance(packed, str) and "JSON" in packed, "what cannot be bounded is refused"
+    counted = bounded(api, "/v1/messages/count_tokens", body, price, 0.03, None)
+    assert isinstance(counted, Bounded) and counted.body == body, "no answer of a model is asked for"
     untouched = bounded(api, target, body, price, None, None)
     assert isinstance(untouched, Bounded) and untouched.body == body
 
@@ -144,3 +148,17 @@ def test_counts_are_read_from_streams_and_bodies() -> None:
     assert used(stream) == Usage(10, 4, 0, 25)
     assert used(b'{"usage": {"prompt_tokens": 3, "completion_tokens": 2}}') == Usage(3, 0, 0, 2)
     assert used(b'{"error": "no"}') is None
+
+
+def test_an_answer_that_was_lost_stays_charged_to_the_lease() -> None:
+    """Kills: a lease that forgets what a request may have cost once its answer was lost."""
+
+    async def through(bench: Bench) -> tuple[int, float]:
+        async with Broker(Upstream("anthropic", bench.url, "k", PRICE)) as broker:
+            granted = broker.grant(60, money=1000.0)
+            await ask("anthropic", broker.url, granted.token)
+            return granted.unknown, sum(each.money or 0.0 for each in granted.held.values())
+
+    with Bench(lambda _: "fine", [Fault(cut=0)]) as bench:
+        unknown, held = asyncio.run(through(bench))
+    assert unknown >= 1 and held > 0
