@@ -43,8 +43,7 @@ An option of `evolve run` can be given in four places; the first of these that h
 1. the flag;
 2. the environment: `EVOLVE_EVALS`, `EVOLVE_TIME`, `EVOLVE_MONEY`, `EVOLVE_TOKENS`, `EVOLVE_GPU_TIME`, `EVOLVE_SEED`,
    `EVOLVE_WORKERS`, `EVOLVE_PROPOSALS`, `EVOLVE_MUTATOR`, `EVOLVE_SELECTOR`, `EVOLVE_CONTROL`, `EVOLVE_GREEDY`,
-   `EVOLVE_PUBLISH`,
-   `EVOLVE_PREFIX`;
+   `EVOLVE_PUBLISH`, `EVOLVE_PREFIX`;
 3. your own file, `$XDG_CONFIG_HOME/evolve/config.toml` (by default below `~/.config`):
 
    ```toml

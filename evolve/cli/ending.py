@@ -95,11 +95,14 @@ def outcome(session: Session, result: Result, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _best(control: dict[str, Any]) -> str:
+    return "nothing valid" if control["best"] is None else f"{control['best']:.6g}"
+
+
 def _greedy(row: dict[str, Any]) -> str:
     """How the greedy control did, or why there was none."""
     if row["greedy"]:
-        best = "nothing valid" if row["greedy"]["best"] is None else f"{row['greedy']['best']:.6g}"
-        return f"always editing the best so far reached {best} in {row['greedy']['evaluations']} (key-less edits, no tuner)"
+        return f"always editing the best so far reached {_best(row['greedy'])} in {row['greedy']['evaluations']} (key-less edits, no tuner)"
     if row["dear"]:
         return f"no greedy control: an evaluation takes {row['dear']:.3g} s ('--greedy' runs it)"
     return "no greedy control (--no-greedy)"
@@ -116,8 +119,7 @@ def _tell(row: dict[str, Any]) -> None:
         mark = ", self-reported by the candidate" if row["self_reported"] else ""
         click.echo(f"best      {shown}; the seed had {row['seed']:.6g}{mark}")
     if row["control"]:
-        best = "nothing valid" if row["control"]["best"] is None else f"{row['control']['best']:.6g}"
-        click.echo(f"control   random search reached {best} in {row['control']['evaluations']} evaluations beside the run")
+        click.echo(f"control   random search reached {_best(row['control'])} in {row['control']['evaluations']} evaluations beside the run")
         click.echo(f"greedy    {_greedy(row)}")
     else:
         click.echo("control   none (--no-control): nothing says how random search would have done")

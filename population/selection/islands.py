@@ -132,5 +132,5 @@ def _sigmoid(x: float) -> float:
 
 
 def _best(members: Sequence[Candidate]) -> float:
-    # asked for each island at each choice: without the property and the call it takes a third of the time
+    # asked for each island at each choice, so without a call for each member
     return max((v.fitness for c in members if (v := c.verdict) and v.fitness is not None), default=-math.inf)
